@@ -1,0 +1,1 @@
+"""The protocol's machines and file formats, without I/O: no clock, no socket, no Twisted."""

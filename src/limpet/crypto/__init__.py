@@ -1,0 +1,1 @@
+"""Algorithms and keys; the layers above (`wire`), `cryptography` and `bcrypt` only."""
