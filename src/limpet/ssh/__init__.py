@@ -1,0 +1,1 @@
+"""SSH under the names that Twisted Conch documents, with Twisted's types."""
