@@ -1,0 +1,312 @@
+"""`Key`: one public or private key, whatever form it came in.
+
+Rule: a `Key` that exists was checked (`material`), does not change, and shows nothing private in
+its repr or in an error. Reading and writing the forms is the work of `keyformats`.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+
+from limpet.crypto import keyformats, material, signatures
+from limpet.crypto.errors import (
+    BadKeyError,
+    BadSignatureAlgorithmError,
+    PassphraseNormalizationError,
+)
+from limpet.crypto.fingerprints import FingerprintFormats, displayFingerprint, fingerprint
+from limpet.crypto.keyformats import publicblob
+from limpet.crypto.material import KeyMaterial, KeyObject, PrivateKeyObject, PublicKeyObject
+
+MAX_KEY_FILE_SIZE = 1024 * 1024
+"""Longest key, and longest key file, that is read, in bytes (OpenSSH's MAX_KEY_FILE_SIZE)."""
+
+DEFAULT_RSA_BITS = 3072
+"""Size of a generated RSA key, in bits (what ssh-keygen makes)."""
+
+RSA_PUBLIC_EXPONENT = 65537
+
+
+class Key:
+    """A public key, or a private key with its public half.
+
+    Two keys are equal when both are public or both are private, and their public halves are equal.
+
+    Args:
+        keyObject: A key object of `cryptography`.
+        application: The application string that makes it a security key ("ssh:"), else None.
+        comment: What the key's file says about it.
+
+    Raises:
+        BadKeyError: The key is too weak, or of a form that SSH has no name for.
+        TypeError: Not a key object.
+    """
+
+    __slots__ = ("_application", "_blob", "_keyObject", "_public", "_sshType", "comment")
+
+    def __init__(
+        self, keyObject: KeyObject, *, application: bytes | None = None, comment: bytes = b""
+    ) -> None:
+        material.checkKeyObject(keyObject)
+        self._fill(KeyMaterial(keyObject, application, comment))
+
+    @classmethod
+    def fromMaterial(cls, found: KeyMaterial) -> Key:
+        """A key from material that has been checked by whoever made it."""
+        key = cls.__new__(cls)
+        key._fill(found)
+        return key
+
+    def _fill(self, found: KeyMaterial) -> None:
+        self._keyObject: KeyObject = found.keyObject
+        self._public: PublicKeyObject = material.publicOf(found.keyObject)
+        self._application = found.application
+        self.comment: bytes = found.comment
+        self._sshType = publicblob.keyType(self._public, found.application)
+        self._blob = publicblob.encode(self._public, found.application)
+
+    # ── Where keys come from ──────────────────────────────────────────────────────────────────
+
+    @classmethod
+    def generate(cls, kind: str = "ed25519", sizeBits: int | None = None) -> Key:
+        """Make a new private key.
+
+        Args:
+            kind: "ed25519", "ecdsa" or "rsa", in any case.
+            sizeBits: For RSA 2048 to 16384 (3072 when None), for ECDSA 256, 384 or 521 (256 when
+                None); for Ed25519 256 or None.
+
+        Raises:
+            ValueError: There is no such kind, or not in that size.
+        """
+        kind = kind.lower()
+        if kind == "ed25519" and sizeBits in (None, 256):
+            return cls(ed25519.Ed25519PrivateKey.generate())
+        if kind == "ecdsa":
+            curve = material.CURVES.get(b"nistp%d" % (sizeBits or 256))
+            if curve is not None:
+                return cls(ec.generate_private_key(curve.curve))
+        if kind == "rsa":
+            bits = sizeBits or DEFAULT_RSA_BITS
+            if material.MIN_RSA_BITS <= bits <= material.MAX_RSA_BITS:
+                return cls(rsa.generate_private_key(RSA_PUBLIC_EXPONENT, bits))
+        size = "" if sizeBits is None else f" of {sizeBits} bits"
+        raise ValueError(
+            f"cannot make a {kind} key{size}: there are ed25519, ecdsa (256, 384 or 521 bits) and "
+            f"rsa ({material.MIN_RSA_BITS} to {material.MAX_RSA_BITS} bits)"
+        )
+
+    @classmethod
+    def fromFile(
+        cls,
+        filename: str | bytes | os.PathLike[str],
+        type: str | None = None,
+        passphrase: bytes | str | None = None,
+    ) -> Key:
+        """Load a key from a file; see `fromString`.
+
+        Raises:
+            OSError: The file cannot be read.
+            BadKeyError: It is longer than `MAX_KEY_FILE_SIZE`, or as `fromString` says.
+        """
+        with open(filename, "rb") as file:
+            data = file.read(MAX_KEY_FILE_SIZE + 1)
+        return cls.fromString(data, type, passphrase)
+
+    @classmethod
+    def fromString(
+        cls,
+        data: bytes | str,
+        type: str | None = None,
+        passphrase: bytes | str | None = None,
+    ) -> Key:
+        """Load a key.
+
+        Args:
+            data: The key in any form that `keyformats` knows.
+            type: The name of that form, in any case ("public_openssh", "private_openssh", "blob",
+                "private_blob", "agentv3", "public_lsh", "private_lsh", ...); None means guess.
+            passphrase: What the key is encrypted with; text is normalised (NFKC) and encoded as
+                UTF-8. Empty is the same as None.
+
+        Raises:
+            BadKeyError: No key, a damaged or too weak one, a wrong passphrase, or a passphrase for
+                a key that is not encrypted.
+            EncryptedKeyError: The key is encrypted and there is no passphrase.
+            PassphraseNormalizationError: The passphrase has no stable normal form.
+        """
+        if isinstance(data, str):
+            data = data.encode("utf-8")
+        if len(data) > MAX_KEY_FILE_SIZE:
+            raise BadKeyError(f"longer than any key: more than {MAX_KEY_FILE_SIZE} bytes")
+        secret = normalizePassphrase(passphrase)
+        return cls.fromMaterial(keyformats.decode(data, type, secret or None))
+
+    # ── What a key is ─────────────────────────────────────────────────────────────────────────
+
+    def isPublic(self) -> bool:
+        """Whether there is only the public half."""
+        return self._keyObject is self._public
+
+    def public(self) -> Key:
+        """The public half; a public key is its own."""
+        if self.isPublic():
+            return self
+        return Key.fromMaterial(KeyMaterial(self._public, self._application, self.comment))
+
+    def type(self) -> str:
+        """The family: "RSA", "DSA", "EC" or "Ed25519"."""
+        if isinstance(self._public, rsa.RSAPublicKey):
+            return "RSA"
+        if isinstance(self._public, dsa.DSAPublicKey):
+            return "DSA"
+        if isinstance(self._public, ec.EllipticCurvePublicKey):
+            return "EC"
+        return "Ed25519"
+
+    def sshType(self) -> bytes:
+        """The key type that the blob begins with, b"ssh-ed25519"; no name of a signature."""
+        return self._sshType
+
+    def size(self) -> int:
+        """The size of the key in bits."""
+        if isinstance(self._public, ed25519.Ed25519PublicKey):
+            return 256
+        return self._public.key_size
+
+    def isSecurityKey(self) -> bool:
+        """Whether the private half lives in a security key (FIDO)."""
+        return self._application is not None
+
+    @property
+    def application(self) -> bytes | None:
+        """The application of a security key, b"ssh:"; None for every other key."""
+        return self._application
+
+    def supportedSignatureAlgorithms(self) -> list[bytes]:
+        """The names of the algorithms that this key signs with, the preferred one first.
+
+        SHA-1 with RSA is not among them; who wants it names it. A DSA key has nothing else.
+        """
+        names = signatures.algorithmsFor(self._sshType)
+        modern = [name for name in names if not signatures.SIGNATURE_ALGORITHMS[name].legacy]
+        return modern or names
+
+    def fingerprint(self, format: FingerprintFormats = FingerprintFormats.MD5_HEX) -> str:
+        """The fingerprint of the public half.
+
+        MD5 is the default because Conch documents it; show people `SHA256_BASE64` or
+        `displayFingerprint`.
+
+        Raises:
+            BadFingerPrintFormat: There is no such format.
+        """
+        return fingerprint(self._blob, format)
+
+    def displayFingerprint(self) -> str:
+        """The SHA-256 fingerprint as OpenSSH's programs print it: "SHA256:…"."""
+        return displayFingerprint(self._blob)
+
+    def blob(self) -> bytes:
+        """The public key as it is in messages; see `keyformats.publicblob`."""
+        return self._blob
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Key):
+            return NotImplemented
+        return self._blob == other._blob and self.isPublic() == other.isPublic()
+
+    def __hash__(self) -> int:
+        return hash((self._blob, self.isPublic()))
+
+    def __repr__(self) -> str:
+        half = "public" if self.isPublic() else "private"
+        name = self._sshType.decode("ascii")
+        return f"<{half} {name} key, {self.size()} bits, {self.displayFingerprint()}>"
+
+    # ── Signatures ────────────────────────────────────────────────────────────────────────────
+
+    def sign(self, data: bytes, signatureType: bytes | None = None) -> bytes:
+        """Sign `data`.
+
+        Args:
+            data: What is signed.
+            signatureType: The algorithm; None means the preferred one, with RSA rsa-sha2-512.
+
+        Returns:
+            The signature blob: string algorithm, string signature (RFC 4253 section 6.6).
+
+        Raises:
+            BadSignatureAlgorithmError: This key cannot sign with that algorithm.
+            TypeError: This is a public key.
+        """
+        if self._keyObject is self._public:
+            raise TypeError("a public key cannot sign")
+        if signatureType is None:
+            signatureType = signatures.defaultAlgorithm(self._sshType)
+        return signatures.makeSignature(self._private(), signatureType, data)
+
+    def verify(
+        self,
+        signature: bytes,
+        data: bytes,
+        signatureType: bytes | None = None,
+        *,
+        requireUserPresence: bool = True,
+        requireUserVerification: bool = False,
+    ) -> bool:
+        """Whether `signature` is one over `data` by this key.
+
+        Args:
+            signature: The signature blob, as `sign` makes it.
+            data: What was signed.
+            signatureType: The only algorithm that counts. None accepts what the signature
+                says, if it is of `DEFAULT_SIGNATURE_ALGORITHMS`: SHA-1 has to be named.
+            requireUserPresence: Whether a security key has to have been touched; False is for
+                keys that are marked no-touch-required.
+            requireUserVerification: Whether a security key has to have checked its user.
+        """
+        if signatureType is None:
+            signatureType = signatures.nameOf(signature)
+            if signatureType not in signatures.DEFAULT_SIGNATURE_ALGORITHMS:
+                return False
+        return signatures.checkSignature(
+            self._public,
+            self._application,
+            signatureType,
+            signature,
+            data,
+            requireUserPresence=requireUserPresence,
+            requireUserVerification=requireUserVerification,
+        )
+
+    def _private(self) -> PrivateKeyObject:
+        if not isinstance(self._keyObject, material.PRIVATE_KEY_CLASSES):
+            raise TypeError("a private key is needed here, this is a public one")
+        return self._keyObject
+
+
+def normalizePassphrase(passphrase: bytes | str | None) -> bytes | None:
+    """The bytes of a passphrase: text in its stable NFKC form, as UTF-8.
+
+    Raises:
+        PassphraseNormalizationError: A character of it has no stable form (it is unassigned).
+    """
+    if not isinstance(passphrase, str):
+        return passphrase
+    if any(unicodedata.category(character) in ("Cn", "Cs") for character in passphrase):
+        raise PassphraseNormalizationError("a passphrase with an unassigned character")
+    return unicodedata.normalize("NFKC", passphrase).encode("utf-8")
+
+
+__all__ = [
+    "BadKeyError",
+    "BadSignatureAlgorithmError",
+    "FingerprintFormats",
+    "Key",
+    "PassphraseNormalizationError",
+    "normalizePassphrase",
+]
