@@ -4,15 +4,33 @@ Rule: a length is judged before anything is waited for or allocated, integrity b
 used, and after the first violation nothing comes out any more.
 
     feed → length → enough bytes? → Opener.open → padding → Inflater → payload
-    message → Deflater → padding → Sealer.seal → packet
+    message → Deflater → Sealer.seal (padding, protection) → packet
 
-RFC 4253 section 6; RFC 4344 section 3 (when keys are used up); OpenSSH's PROTOCOL section 1.5 to 1.7.
+RFC 4253 section 6; RFC 4344 section 3 (when keys are used up); OpenSSH's PROTOCOL sections 1.5, 1.6.
 """
 
 from __future__ import annotations
 
-from limpet.crypto.compression import Deflater, Inflater
-from limpet.crypto.sealing import Opener, Sealer
+from typing import NoReturn
+
+from limpet.core.errors import (
+    CompressionFailure,
+    IntegrityFailure,
+    LimitExceeded,
+    MalformedMessage,
+    ProtocolViolation,
+)
+from limpet.crypto.compression import CompressionError, Deflater, Inflater
+from limpet.crypto.sealing import (
+    BYTES,
+    LENGTH_SIZE,
+    MIN_PADDING,
+    IntegrityError,
+    Opener,
+    PlainOpener,
+    PlainSealer,
+    Sealer,
+)
 
 MAX_PACKET_BEFORE_AUTHENTICATION = 35_000
 """Largest packet_length before authentication, in bytes (RFC 4253 section 6.1)."""
@@ -20,40 +38,99 @@ MAX_PACKET_BEFORE_AUTHENTICATION = 35_000
 MAX_PACKET = 262_144
 """Largest packet_length after authentication, in bytes (OpenSSH's PACKET_MAX_SIZE)."""
 
+MIN_PACKET_LENGTH = 1 + 1 + MIN_PADDING
+"""Least packet_length: the padding's length, a message number, the padding."""
+
+MAX_PIECES = 1024
+"""So many pieces of one packet are kept apart; then they are joined, since each costs memory."""
+
+_SEQUENCE_MASK = 2**32 - 1
+_NOTHING = memoryview(b"")
+
 
 class PacketReceiver:
     """One direction's bytes in, payloads out.
+
+    What is fed is kept as it came, and a packet that lies within one piece is opened where it
+    lies. A packet that straddles pieces is joined once, when all of it is there. So the cost of a
+    packet grows with its size and not with the number of pieces or of packets in a piece, and
+    what is held is at most one packet and the piece that ended it, if `next` is called until it
+    gives None after every `feed`.
 
     Attributes:
         sequence: The number of the NEXT packet, 0 .. 2**32 - 1.
         maxPacketLength: The largest packet_length accepted, in bytes; may be set at any time.
         inflater: Inflates payloads from the next packet on; None while there is no compression.
         bytesSinceKeys: Bytes of whole packets taken in under the present keys.
+        failed: A violation was raised; nothing comes out any more.
     """
+
+    __slots__ = (
+        "_available",
+        "_buffer",
+        "_firstSequence",
+        "_length",
+        "_needed",
+        "_offset",
+        "_opener",
+        "_pieces",
+        "bytesSinceKeys",
+        "failed",
+        "inflater",
+        "maxPacketLength",
+        "sequence",
+    )
 
     def __init__(self, maxPacketLength: int = MAX_PACKET_BEFORE_AUTHENTICATION) -> None:
         self.sequence = 0
         self.maxPacketLength = maxPacketLength
         self.inflater: Inflater | None = None
         self.bytesSinceKeys = 0
+        self.failed = False
+        self._opener: Opener = PlainOpener()
+        # The number of the first packet under the present keys: if it comes round again, a nonce
+        # would be used twice.
+        self._firstSequence = 0
+        # The piece that is being read, how far it is read, the pieces after it, and how many
+        # bytes of all that are not read.
+        self._buffer = _NOTHING
+        self._offset = 0
+        self._pieces: list[bytes | memoryview] = []
+        self._available = 0
+        # packet_length of the packet at `_offset`, or -1 while it is not known; and how many
+        # bytes it takes to get on: those of the length field, then those of the packet.
+        self._length = -1
+        self._needed = self._opener.headerSize
 
     @property
     def packetsSinceKeys(self) -> int:
         """Packets taken in under the present keys."""
-        raise NotImplementedError
+        return (self.sequence - self._firstSequence) & _SEQUENCE_MASK
 
     @property
     def buf(self) -> bytes:
         """What was fed and is not consumed yet (a copy). Setting it replaces all of that."""
-        raise NotImplementedError
+        return b"".join((self._buffer[self._offset :], *self._pieces))
 
     @buf.setter
     def buf(self, data: bytes) -> None:
-        raise NotImplementedError
+        self._clear()
+        self.feed(data)
 
     def feed(self, data: bytes) -> None:
         """Append bytes as they came from the peer. After a violation they are dropped."""
-        raise NotImplementedError
+        if self.failed:
+            return
+        if type(data) is not bytes:
+            data = bytes(data)  # the owner of anything else might change it
+        if self._available:
+            self._pieces.append(data)
+            if len(self._pieces) > MAX_PIECES:
+                self._gather()
+        else:
+            self._buffer = memoryview(data)
+            self._offset = 0
+        self._available += len(data)
 
     def next(self) -> bytes | None:
         """The next packet's payload, its message number first; None when more bytes are needed.
@@ -61,16 +138,40 @@ class PacketReceiver:
         After a violation was raised this returns None for ever.
 
         Raises:
-            LimitExceeded: the length is above `maxPacketLength`; the sequence is used up.
+            LimitExceeded: the length is above `maxPacketLength`, or the sequence numbers are used
+                up under the present keys.
             MalformedMessage: the length or the padding is impossible, or the payload empty.
-            IntegrityFailure: the packet is not what the holder of the keys sent.
+            IntegrityFailure: the packet is not what the holder of the keys sent. Where the length
+                is encrypted, an impossible one is such a failure too.
             CompressionFailure: the payload does not inflate, or to more than `maxPacketLength`.
         """
-        raise NotImplementedError
+        body = self._openPacket()
+        if body is None:
+            return None
+        message = bytes(body[1 : len(body) - body[0]])
+        if self.inflater is not None:
+            return self._inflate(self.inflater, message)
+        return message
+
+    def nextMessage(self) -> tuple[int, bytes] | None:
+        """As `next`, but with the message number apart: that saves a copy of the payload."""
+        body = self._openPacket()
+        if body is None:
+            return None
+        if self.inflater is not None:
+            message = self._inflate(self.inflater, bytes(body[1 : len(body) - body[0]]))
+            return message[0], message[1:]
+        return body[1], bytes(body[2 : len(body) - body[0]])
 
     def setKeys(self, opener: Opener, inflater: Inflater | None = None) -> None:
         """Open all packets after the one that came last with `opener`; counters begin anew."""
-        raise NotImplementedError
+        self._opener = opener
+        self.inflater = inflater
+        self.bytesSinceKeys = 0
+        self._firstSequence = self.sequence
+        # What was learnt of the next packet was learnt with the old keys.
+        self._length = -1
+        self._needed = opener.headerSize
 
     def resetSequence(self) -> None:
         """Begin again at zero (strict key exchange). Only right after `setKeys`.
@@ -78,7 +179,114 @@ class PacketReceiver:
         Raises:
             RuntimeError: a packet was already opened under the present keys.
         """
-        raise NotImplementedError
+        if self.sequence != self._firstSequence:
+            raise RuntimeError("the sequence number may only be reset right after setKeys")
+        self.sequence = self._firstSequence = 0
+
+    def _openPacket(self) -> bytes | memoryview | None:
+        """The next packet's body with its padding judged; None when more bytes are needed."""
+        if self._available < self._needed:
+            return None
+        opener = self._opener
+        if self._length < 0:
+            if len(self._buffer) - self._offset < self._needed:
+                self._gather()
+            length = opener.length(self.sequence, self._buffer, self._offset)
+            if (
+                length > self.maxPacketLength
+                or length < MIN_PACKET_LENGTH
+                or (length + opener.lengthAligned) % opener.blockSize
+            ):
+                return self._refuseLength(length)
+            self._length = length
+            self._needed = LENGTH_SIZE + length + opener.tagSize
+            if self._available < self._needed:
+                return None
+        if len(self._buffer) - self._offset < self._needed:
+            self._gather()
+        try:
+            body = opener.open(self.sequence, self._buffer, self._offset, self._length)
+        except IntegrityError:
+            return self._refuseTag()
+        padding = body[0]
+        if padding < MIN_PADDING or padding > self._length - 2:
+            self._fail(MalformedMessage(f"padding of {padding} in a packet of {self._length}"))
+        self._offset += self._needed
+        self._available -= self._needed
+        self.bytesSinceKeys += self._needed
+        self._length = -1
+        self._needed = opener.headerSize
+        self.sequence = sequence = (self.sequence + 1) & _SEQUENCE_MASK
+        if sequence == self._firstSequence:
+            self._fail(LimitExceeded("sequence numbers used up without new keys"))
+        return body
+
+    def _inflate(self, inflater: Inflater, payload: bytes) -> bytes:
+        try:
+            return inflater.decompress(payload, self.maxPacketLength)
+        except CompressionError as error:
+            self._fail(CompressionFailure(str(error)))
+
+    def _gather(self) -> None:
+        """Make one piece of all that is not read."""
+        data = self.buf
+        self._buffer = memoryview(data)
+        self._offset = 0
+        self._pieces.clear()
+
+    def _clear(self) -> None:
+        self._buffer = _NOTHING
+        self._offset = 0
+        self._available = 0
+        self._pieces.clear()
+        self._length = -1
+        self._needed = self._opener.headerSize
+
+    def _refuseLength(self, length: int) -> None:
+        if self._opener.discards:
+            self._discard()
+        elif self._opener.lengthSecret:
+            self._fail(IntegrityFailure())
+        elif length > self.maxPacketLength:
+            self._fail(
+                LimitExceeded(f"a packet of {length} bytes, over {self.maxPacketLength}"),
+            )
+        else:
+            self._fail(MalformedMessage(f"a packet of {length} bytes"))
+
+    def _refuseTag(self) -> None:
+        if self._opener.discards:
+            self._discard()
+        else:
+            self._fail(IntegrityFailure())
+
+    def _discard(self) -> None:
+        """Fail, but only when as many bytes came as the largest packet would have had."""
+        tagSize = self._opener.tagSize
+        self._opener = _Discarder(LENGTH_SIZE + self.maxPacketLength + tagSize)
+        self._length = -1
+        self._needed = self._opener.headerSize
+        self._openPacket()
+
+    def _fail(self, violation: ProtocolViolation) -> NoReturn:
+        self.failed = True
+        self._clear()
+        raise violation
+
+
+class _Discarder(PlainOpener):
+    """Takes in a number of bytes, and fails then."""
+
+    __slots__ = ("headerSize",)
+
+    lengthSecret = True
+
+    def __init__(self, count: int) -> None:
+        self.headerSize = count
+
+    def length(self, sequence: int, buffer: memoryview, offset: int) -> int:
+        """No length that is accepted."""
+        return 0
 
 
 class PacketSender:
@@ -90,17 +298,21 @@ class PacketSender:
         bytesSinceKeys: Bytes of packets made under the present keys.
     """
 
+    __slots__ = ("_firstSequence", "_seal", "bytesSinceKeys", "deflater", "sequence")
+
     def __init__(self) -> None:
         self.sequence = 0
         self.deflater: Deflater | None = None
         self.bytesSinceKeys = 0
+        self._seal = PlainSealer().seal
+        self._firstSequence = 0
 
     @property
     def packetsSinceKeys(self) -> int:
         """Packets made under the present keys."""
-        raise NotImplementedError
+        return (self.sequence - self._firstSequence) & _SEQUENCE_MASK
 
-    def pack(self, messageType: int, payload: bytes, data: bytes = b"") -> bytes | bytearray:
+    def pack(self, messageType: int, payload: bytes, data: bytes | memoryview = b"") -> bytes:
         """Make the packet of one message: `messageType`, then `payload`, then `data`.
 
         `data` saves the caller of a large message the joining of its head and its body.
@@ -108,11 +320,29 @@ class PacketSender:
         Raises:
             LimitExceeded: the sequence numbers are used up; new keys should have come long ago.
         """
-        raise NotImplementedError
+        sequence = self.sequence
+        following = (sequence + 1) & _SEQUENCE_MASK
+        if following == self._firstSequence:
+            raise LimitExceeded("sequence numbers used up without new keys")
+        if data:
+            head = BYTES[messageType] + payload
+            body: bytes | memoryview = data
+        else:
+            head = BYTES[messageType]
+            body = payload
+        if self.deflater is not None:
+            head, body = b"", self.deflater.compress(b"".join((head, body)))
+        packet = self._seal(sequence, head, body)
+        self.sequence = following
+        self.bytesSinceKeys += len(packet)
+        return packet
 
     def setKeys(self, sealer: Sealer, deflater: Deflater | None = None) -> None:
         """Seal all packets from the next on with `sealer`; counters begin anew."""
-        raise NotImplementedError
+        self._seal = sealer.seal
+        self.deflater = deflater
+        self.bytesSinceKeys = 0
+        self._firstSequence = self.sequence
 
     def resetSequence(self) -> None:
         """Begin again at zero (strict key exchange). Only right after `setKeys`.
@@ -120,4 +350,6 @@ class PacketSender:
         Raises:
             RuntimeError: a packet was already made under the present keys.
         """
-        raise NotImplementedError
+        if self.sequence != self._firstSequence:
+            raise RuntimeError("the sequence number may only be reset right after setKeys")
+        self.sequence = self._firstSequence = 0
