@@ -1,0 +1,1 @@
+"""Limpet beside other SSH servers on one machine, in one run: see docs/performance.md."""
