@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 
-from limpet.crypto import keyformats, material, signatures
-from limpet.crypto.errors import (
-    BadKeyError,
-    BadSignatureAlgorithmError,
-    PassphraseNormalizationError,
-)
+from limpet.crypto import keyformats, keynumbers, material, signatures
+from limpet.crypto.errors import BadKeyError, PassphraseNormalizationError
 from limpet.crypto.fingerprints import FingerprintFormats, displayFingerprint, fingerprint
-from limpet.crypto.keyformats import publicblob
+from limpet.crypto.keyformats import (
+    agentv3,
+    lsh,
+    opensshprivate,
+    pem,
+    privateblob,
+    publicblob,
+    publictext,
+)
 from limpet.crypto.material import KeyMaterial, KeyObject, PrivateKeyObject, PublicKeyObject
 
 MAX_KEY_FILE_SIZE = 1024 * 1024
@@ -214,6 +219,91 @@ class Key:
         """The public key as it is in messages; see `keyformats.publicblob`."""
         return self._blob
 
+    def privateBlob(self) -> bytes:
+        """The private key as agents take it; see `keyformats.privateblob`. It is a secret.
+
+        Raises:
+            TypeError: This is a public key.
+        """
+        return privateblob.encode(self._private())
+
+    def data(self) -> dict[str, Any]:
+        """The numbers of the key by name; those of a private key are secrets.
+
+        RSA: n, e, and d, p, q, u (u is the inverse of p modulo q); DSA: p, q, g, y, and x;
+        EC: curve (the key type), x, y, and privateValue; Ed25519: a, and k (bytes).
+        """
+        return keynumbers.numbersOf(self._keyObject, self._sshType)
+
+    def toString(
+        self,
+        type: str,
+        extra: bytes | str | None = None,
+        subtype: str | None = None,
+        comment: bytes | str | None = None,
+        passphrase: bytes | str | None = None,
+    ) -> bytes:
+        """The key in one of its forms.
+
+        Args:
+            type: "OPENSSH", "LSH" or "AGENTV3", in any case.
+            extra: The older name of `comment` with a public key, of `passphrase` with a private.
+            subtype: For OPENSSH. With a private key "v1" (the default), "PKCS8", or "PEM", whose
+                encryption is weak and which Ed25519 does not have; with a public key None for one
+                line, "RFC4716" or "PKCS8".
+            comment: What stands beside the key; None means nothing (the key's own is `comment`).
+            passphrase: What a private key is encrypted with; empty is the same as None.
+
+        Raises:
+            BadKeyError: There is no such form, or not for this key.
+            TypeError: AGENTV3 of a public key.
+            ValueError: No such subtype, or a comment or passphrase that the form has no room for.
+            PassphraseNormalizationError: The passphrase has no stable normal form.
+        """
+        if extra is not None:
+            if self.isPublic() and comment is None:
+                comment = extra
+            elif not self.isPublic() and passphrase is None:
+                passphrase = extra
+        beside = comment.encode("utf-8") if isinstance(comment, str) else comment or b""
+        secret = normalizePassphrase(passphrase) or None
+        if secret and self.isPublic():
+            raise ValueError("a public key is not encrypted")
+        form = type.upper()
+        if form == "OPENSSH":
+            if self.isPublic():
+                return self._publicToOpenSSH(subtype, beside)
+            return self._privateToOpenSSH(subtype, beside, secret)
+        if form not in ("LSH", "AGENTV3"):
+            raise BadKeyError(f"there is no form of a key with this name: {type}")
+        if secret:
+            raise ValueError(f"{form} keys cannot be encrypted; OPENSSH keys can")
+        if form == "AGENTV3":
+            return agentv3.encode(self._private())
+        if self.isPublic():
+            return lsh.encodePublic(self._public)
+        return lsh.encodePrivate(self._private())
+
+    def _publicToOpenSSH(self, subtype: str | None, comment: bytes) -> bytes:
+        form = (subtype or "line").upper()
+        if form == "LINE":
+            return publictext.encodeLine(self._blob, comment)
+        if form == "RFC4716":
+            return publictext.encodeRFC4716(self._blob, comment)
+        if form == "PKCS8" and not self.isSecurityKey():
+            return pem.encodePublic(self._public)
+        raise ValueError(f"there is no subtype {subtype} for this public key")
+
+    def _privateToOpenSSH(
+        self, subtype: str | None, comment: bytes, passphrase: bytes | None
+    ) -> bytes:
+        form = (subtype or "v1").upper()
+        if form == "V1":
+            return opensshprivate.encode(self._private(), comment, passphrase)
+        if form in ("PEM", "PKCS8"):
+            return pem.encodePrivate(self._private(), passphrase, pkcs8=form == "PKCS8")
+        raise ValueError(f"there is no subtype {subtype} for a private key")
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Key):
             return NotImplemented
@@ -300,13 +390,3 @@ def normalizePassphrase(passphrase: bytes | str | None) -> bytes | None:
     if any(unicodedata.category(character) in ("Cn", "Cs") for character in passphrase):
         raise PassphraseNormalizationError("a passphrase with an unassigned character")
     return unicodedata.normalize("NFKC", passphrase).encode("utf-8")
-
-
-__all__ = [
-    "BadKeyError",
-    "BadSignatureAlgorithmError",
-    "FingerprintFormats",
-    "Key",
-    "PassphraseNormalizationError",
-    "normalizePassphrase",
-]
