@@ -6,11 +6,13 @@ used, and after the first violation nothing comes out any more.
     feed → length → enough bytes? → Opener.open → padding → Inflater → payload
     message → Deflater → Sealer.seal (padding, protection) → packet
 
-RFC 4253 section 6; RFC 4344 section 3 (when keys are used up); OpenSSH's PROTOCOL sections 1.5, 1.6.
+RFC 4253 section 6; RFC 4344 section 3.1 (no sequence number twice under one key); OpenSSH's
+PROTOCOL sections 1.5 and 1.6.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NoReturn
 
 from limpet.core.errors import (
@@ -52,10 +54,9 @@ class PacketReceiver:
     """One direction's bytes in, payloads out.
 
     What is fed is kept as it came, and a packet that lies within one piece is opened where it
-    lies. A packet that straddles pieces is joined once, when all of it is there. So the cost of a
-    packet grows with its size and not with the number of pieces or of packets in a piece, and
-    what is held is at most one packet and the piece that ended it, if `next` is called until it
-    gives None after every `feed`.
+    lies; one that straddles pieces is joined when all of it is there. So the cost of a packet
+    grows with its size, and not with the number of its pieces or with what else came with it. If
+    `next` is called until it gives None after every `feed`, less than one packet is held then.
 
     Attributes:
         sequence: The number of the NEXT packet, 0 .. 2**32 - 1.
@@ -95,7 +96,7 @@ class PacketReceiver:
         # bytes of all that are not read.
         self._buffer = _NOTHING
         self._offset = 0
-        self._pieces: list[bytes | memoryview] = []
+        self._pieces: deque[bytes | memoryview] = deque()
         self._available = 0
         # packet_length of the packet at `_offset`, or -1 while it is not known; and how many
         # bytes it takes to get on: those of the length field, then those of the packet.
@@ -124,9 +125,12 @@ class PacketReceiver:
         if type(data) is not bytes:
             data = bytes(data)  # the owner of anything else might change it
         if self._available:
-            self._pieces.append(data)
-            if len(self._pieces) > MAX_PIECES:
-                self._gather()
+            pieces = self._pieces
+            pieces.append(data)
+            if len(pieces) > MAX_PIECES:
+                whole = b"".join(pieces)
+                pieces.clear()
+                pieces.append(whole)
         else:
             self._buffer = memoryview(data)
             self._offset = 0
@@ -197,7 +201,8 @@ class PacketReceiver:
                 or length < MIN_PACKET_LENGTH
                 or (length + opener.lengthAligned) % opener.blockSize
             ):
-                return self._refuseLength(length)
+                self._refuseLength(length)
+                return None
             self._length = length
             self._needed = LENGTH_SIZE + length + opener.tagSize
             if self._available < self._needed:
@@ -207,7 +212,8 @@ class PacketReceiver:
         try:
             body = opener.open(self.sequence, self._buffer, self._offset, self._length)
         except IntegrityError:
-            return self._refuseTag()
+            self._refuseTag()
+            return None
         padding = body[0]
         if padding < MIN_PADDING or padding > self._length - 2:
             self._fail(MalformedMessage(f"padding of {padding} in a packet of {self._length}"))
@@ -228,11 +234,23 @@ class PacketReceiver:
             self._fail(CompressionFailure(str(error)))
 
     def _gather(self) -> None:
-        """Make one piece of all that is not read."""
-        data = self.buf
-        self._buffer = memoryview(data)
+        """Make the bytes that are needed lie in one piece, at `_offset`; copy no others."""
+        pieces = self._pieces
+        rest = self._buffer[self._offset :]
+        parts: list[bytes | memoryview] = [rest] if rest else []
+        missing = self._needed - len(rest)
         self._offset = 0
-        self._pieces.clear()
+        while missing > 0:
+            piece = memoryview(pieces.popleft())
+            if not parts and len(piece) >= missing:
+                self._buffer = piece
+                return
+            if len(piece) > missing:
+                pieces.appendleft(piece[missing:])
+                piece = piece[:missing]
+            parts.append(piece)
+            missing -= len(piece)
+        self._buffer = memoryview(b"".join(parts))
 
     def _clear(self) -> None:
         self._buffer = _NOTHING

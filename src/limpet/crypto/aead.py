@@ -1,7 +1,7 @@
 """Packets protected by one algorithm: AES-GCM, and ChaCha20 with Poly1305 in OpenSSH's form.
 
-    AES-GCM     length ‖ E(body) ‖ tag      the length is associated data    RFC 5647 section 7
-    ChaCha20    E'(length) ‖ E(body) ‖ tag  two keys, nonce = packet number  PROTOCOL.chacha20poly1305
+    AES-GCM    length ‖ E(body) ‖ tag      the length is associated data (RFC 5647 section 7)
+    ChaCha20   E'(length) ‖ E(body) ‖ tag  two keys (OpenSSH's PROTOCOL.chacha20poly1305)
 
 Rule: no nonce comes twice under a key. For GCM the counter here sees to that, for ChaCha20 the
 packet layer, which never gives a sequence number twice under the same keys.
@@ -104,7 +104,7 @@ class GcmOpener:
 
 
 class _ChaChaKeys:
-    """The two key streams. The first 32 bytes of the key are the body's, the others the length's."""
+    """The two key streams: 32 bytes of the key are for the body, the other 32 for the length."""
 
     __slots__ = ("body", "length")
 
