@@ -13,10 +13,10 @@ MAX_LINE_LENGTH = 255
 """Longest identification string, CR LF included (RFC 4253 section 4.2)."""
 
 MAX_EARLIER_LINES = 1024
-"""Lines that a server may send before its identification string (OpenSSH's SSH_MAX_PRE_BANNER_LINES)."""
+"""Lines that a server may send before its identification string (OpenSSH's limit)."""
 
 MAX_EARLIER_LINE_LENGTH = 8192
-"""Longest of those lines, its end included (OpenSSH's SSH_MAX_BANNER_LEN)."""
+"""Longest of those lines, its end included (OpenSSH's limit)."""
 
 MAX_TOTAL_LENGTH = 65536
 """Bytes that a server may send up to the end of its identification string (ours)."""
@@ -85,7 +85,7 @@ class IdentificationReader:
                 raise LimitExceeded(f"over {MAX_EARLIER_LINES} lines before the identification")
 
     def _checkStart(self) -> bool:
-        """Whether the line under way can be the identification string; refuse it where it must be."""
+        """Whether the line under way can be the identification string; a client's has to be."""
         start = bytes(self._buffer[: len(_START)])
         if _START.startswith(start):
             return True

@@ -92,12 +92,14 @@ milliseconds."""
 
 ALL_MODERN = dataclasses.replace(
     DEFAULT,
-    keyExchanges=DEFAULT.keyExchanges
-    + _available(
-        b"diffie-hellman-group16-sha512",
-        b"diffie-hellman-group18-sha512",
-        b"diffie-hellman-group-exchange-sha256",
-        b"diffie-hellman-group14-sha256",
+    keyExchanges=(
+        *DEFAULT.keyExchanges,
+        *_available(
+            b"diffie-hellman-group16-sha512",
+            b"diffie-hellman-group18-sha512",
+            b"diffie-hellman-group-exchange-sha256",
+            b"diffie-hellman-group14-sha256",
+        ),
     ),
     compressions=(b"none", b"zlib@openssh.com"),
 )
@@ -114,11 +116,13 @@ HARDENED = dataclasses.replace(
 ML-KEM: OpenSSH before 9.9, for one."""
 
 LEGACY = AlgorithmLists(
-    keyExchanges=ALL_MODERN.keyExchanges
-    + _available(
-        b"diffie-hellman-group-exchange-sha1",
-        b"diffie-hellman-group14-sha1",
-        b"diffie-hellman-group1-sha1",
+    keyExchanges=(
+        *ALL_MODERN.keyExchanges,
+        *_available(
+            b"diffie-hellman-group-exchange-sha1",
+            b"diffie-hellman-group14-sha1",
+            b"diffie-hellman-group1-sha1",
+        ),
     ),
     publicKeys=(*ALL_MODERN.publicKeys, b"ssh-rsa"),
     ciphers=(

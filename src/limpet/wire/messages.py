@@ -87,12 +87,17 @@ class KexInit:
         # Peers that run the same program differ in their cookie only, so most bodies are known.
         read = _readOffer if len(offered) <= _CACHEABLE_LENGTH else _readOffer.__wrapped__
         lists, follows, reserved = read(offered)
-        return cls(cookie, *lists, follows, reserved)
+        return cls(
+            cookie,
+            *lists,  # type: ignore[arg-type]  # ten of them, by the function that made them
+            firstKexPacketFollows=follows,
+            reserved=reserved,
+        )
 
 
 @functools.lru_cache(maxsize=_CACHED_BODIES)
 def _readOffer(offered: bytes) -> tuple[tuple[tuple[bytes, ...], ...], bool, int]:
-    """All of MSG_KEXINIT that follows the cookie: the ten lists, the boolean, the reserved field."""
+    """What follows the cookie: the ten lists, the boolean, the reserved field."""
     reader = Reader(offered)
     lists = tuple(reader.nameList() for _ in range(10))
     follows = reader.boolean()

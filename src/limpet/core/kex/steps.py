@@ -1,8 +1,8 @@
 """What a key exchange method is: a generator that says what to send and what to wait for.
 
 Rule: a method yields `Send` (and gets None back) or `Expect` (and gets back the body of that one
-message), and returns a `KexResult`. It has no state outside its frame; to give an exchange up, close
-the generator.
+message), and returns a `KexResult`. It has no state outside its frame; to give an exchange up,
+close the generator.
 
     transport                              method
        │  next()                              │
@@ -62,8 +62,8 @@ class KexContext:
         serverKexInit: I_S, the server's.
         hostKeyBlob: K_S, the public host key; on the server only.
         sign: From the exchange hash to the host key's signature blob; on the server only.
-        choosePrime: From the minimum, preferred and maximum size in bits to generator and prime, for
-            group exchange on the server; raises KeyExchangeFailed where no group fits.
+        choosePrime: From the minimum, preferred and maximum size in bits to generator and prime,
+            for group exchange on the server; raises KeyExchangeFailed where no group fits.
     """
 
     clientVersion: bytes
