@@ -8,11 +8,13 @@ OpenSSH's PROTOCOL section 1.10) are flags, count in the first exchange only, an
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from limpet.core.errors import KeyExchangeFailed, NoCommonAlgorithm
 from limpet.core.kex import KEX_METHODS
+from limpet.crypto.ciphers import CIPHERS
+from limpet.crypto.macs import MACS
 from limpet.wire import numbers
 from limpet.wire.errors import WireError
 from limpet.wire.fields import ffs
@@ -26,13 +28,17 @@ STRICT_SERVER = b"kex-strict-s-v00@openssh.com"
 PSEUDO_ALGORITHMS = frozenset((EXT_INFO_CLIENT, EXT_INFO_SERVER, STRICT_CLIENT, STRICT_SERVER))
 """What is in a list of key exchanges without being one."""
 
-AEAD_CIPHERS = frozenset(
-    (b"aes128-gcm@openssh.com", b"aes256-gcm@openssh.com", b"chacha20-poly1305@openssh.com")
-)
-"""Ciphers that authenticate by themselves: no MAC is negotiated for them."""
+NO_COMPRESSION = b"none"
+DELAYED_ZLIB = b"zlib@openssh.com"
+"""Compression that starts with MSG_USERAUTH_SUCCESS (OpenSSH's PROTOCOL section 1.2)."""
+
+_KNOWN_COMPRESSIONS = frozenset((NO_COMPRESSION, DELAYED_ZLIB))
 
 _NEVER = frozenset((b"none",))
 """Taken for no cipher and no MAC, whoever offers it; before the first NEWKEYS it needs no name."""
+
+_KNOWN_CIPHERS = frozenset(CIPHERS) - _NEVER
+_KNOWN_MACS = frozenset(MACS) - _NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,21 +183,23 @@ def makeKexInit(
 ) -> KexInit:
     """Our MSG_KEXINIT.
 
+    Names that Limpet does not know are left out: what is offered may be taken.
+
     Args:
-        algorithms: What we offer.
+        algorithms: What we want to offer.
         cookie: 16 random bytes.
         isClient: Our role.
         firstKex: Whether this is the first exchange of the connection, the one with the flags.
         strict: Whether to ask for strict key exchange.
     """
-    keyExchanges = _real(algorithms.keyExchanges)
+    keyExchanges = _known(algorithms.keyExchanges, KEX_METHODS)
     if firstKex:
         keyExchanges += (EXT_INFO_CLIENT if isClient else EXT_INFO_SERVER,)
         if strict:
             keyExchanges += (STRICT_CLIENT if isClient else STRICT_SERVER,)
-    ciphers = tuple(algorithms.ciphers)
-    macs = tuple(algorithms.macs)
-    compressions = tuple(algorithms.compressions)
+    ciphers = _known(algorithms.ciphers, _KNOWN_CIPHERS)
+    macs = _known(algorithms.macs, _KNOWN_MACS)
+    compressions = _known(algorithms.compressions, _KNOWN_COMPRESSIONS)
     return KexInit(
         cookie=cookie,
         keyExchanges=keyExchanges,
@@ -266,9 +274,9 @@ def negotiate(
         "cipher (server to client)", clientKexInit.ciphersSC, serverKexInit.ciphersSC, _NEVER
     )
     macCS = macSC = b""
-    if cipherCS not in AEAD_CIPHERS:
+    if not CIPHERS[cipherCS].aead:
         macCS = common("MAC (client to server)", clientKexInit.macsCS, serverKexInit.macsCS, _NEVER)
-    if cipherSC not in AEAD_CIPHERS:
+    if not CIPHERS[cipherSC].aead:
         macSC = common("MAC (server to client)", clientKexInit.macsSC, serverKexInit.macsSC, _NEVER)
     compressionCS = common(
         "compression (client to server)",
@@ -309,6 +317,10 @@ def negotiate(
             peer.firstKexPacketFollows and not _sameGuess(clientKexInit, serverKexInit)
         ),
     )
+
+
+def _known(names: Sequence[bytes], known: Container[bytes]) -> tuple[bytes, ...]:
+    return tuple(name for name in names if name in known)
 
 
 def _real(keyExchanges: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, TypeAlias, cast
 
 from limpet.wire import numbers
 from limpet.wire.errors import BadField
@@ -19,6 +19,11 @@ from limpet.wire.fields import MAX_NAME_LENGTH, NS, Reader, boolean, nameList, u
 
 COOKIE_LENGTH = 16
 """Bytes of randomness at the front of MSG_KEXINIT (RFC 4253 section 7.1)."""
+
+_Names: TypeAlias = tuple[bytes, ...]
+_Lists: TypeAlias = tuple[
+    _Names, _Names, _Names, _Names, _Names, _Names, _Names, _Names, _Names, _Names
+]
 
 _CACHEABLE_LENGTH = 4096
 """Longest KEXINIT body whose lists are remembered; what OpenSSH 10 sends has about 1,500 bytes."""
@@ -86,24 +91,19 @@ class KexInit:
         offered = bytes(body[COOKIE_LENGTH:])
         # Peers that run the same program differ in their cookie only, so most bodies are known.
         read = _readOffer if len(offered) <= _CACHEABLE_LENGTH else _readOffer.__wrapped__
-        lists, follows, reserved = read(offered)
-        return cls(
-            cookie,
-            *lists,  # type: ignore[arg-type]  # ten of them, by the function that made them
-            firstKexPacketFollows=follows,
-            reserved=reserved,
-        )
+        names, follows, reserved = read(offered)
+        return cls(cookie, *names, follows, reserved)
 
 
 @functools.lru_cache(maxsize=_CACHED_BODIES)
-def _readOffer(offered: bytes) -> tuple[tuple[tuple[bytes, ...], ...], bool, int]:
+def _readOffer(offered: bytes) -> tuple[_Lists, bool, int]:
     """What follows the cookie: the ten lists, the boolean, the reserved field."""
     reader = Reader(offered)
-    lists = tuple(reader.nameList() for _ in range(10))
+    names = tuple(reader.nameList() for _ in range(10))
     follows = reader.boolean()
     reserved = reader.u32()
     reader.end()
-    return lists, follows, reserved
+    return cast(_Lists, names), follows, reserved
 
 
 @dataclass(frozen=True, slots=True)
