@@ -2,6 +2,7 @@
 
     WireError
     └── BadKeyError                    the bytes are no key, or a key that we do not accept
+        └── CertificateRejected        a certificate that is whole but may not be used here
     EncryptedKeyError                  the key is encrypted, and no passphrase was given
     BadSignatureAlgorithmError         the key cannot sign with that algorithm
     BadFingerPrintFormat               no such format of a fingerprint
@@ -17,6 +18,10 @@ from limpet.wire.errors import WireError
 
 class BadKeyError(WireError):
     """The bytes are not a key, or are a key that is too weak or damaged to be used."""
+
+
+class CertificateRejected(BadKeyError):
+    """The certificate may not be used: by whom it is signed, for whom, when, or from where."""
 
 
 class EncryptedKeyError(Exception):

@@ -26,10 +26,14 @@ def numbersOf(keyObject: KeyObject, sshType: bytes) -> dict[str, Any]:
         rsaNumbers = public.public_numbers()
         numbers = {"n": rsaNumbers.n, "e": rsaNumbers.e}
         if isinstance(keyObject, rsa.RSAPrivateKey):
-            private = keyObject.private_numbers()
-            # The names are those of SSH's older private key form: p is the prime that is
-            # inverted, which PKCS#1 calls q.
-            numbers |= {"d": private.d, "p": private.q, "q": private.p, "u": private.iqmp}
+            parts = material.rsaParts(keyObject)
+            # The names are those of SSH's older private key form: p is the prime that is inverted.
+            numbers |= {
+                "d": parts.d,
+                "p": parts.smaller,
+                "q": parts.larger,
+                "u": parts.smallerInverse,
+            }
     elif isinstance(public, dsa.DSAPublicKey):
         dsaNumbers = public.public_numbers()
         group = dsaNumbers.parameter_numbers

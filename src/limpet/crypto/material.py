@@ -281,6 +281,29 @@ def rsaPrivate(n: int, e: int, d: int, p: int, q: int) -> rsa.RSAPrivateKey:
         raise BadKeyError("an RSA key whose private numbers do not fit together") from None
 
 
+class RSAParts(NamedTuple):
+    """The numbers of an RSA private key, the larger prime first; all but n and e are secrets."""
+
+    n: int
+    e: int
+    d: int
+    larger: int
+    smaller: int
+
+    @property
+    def smallerInverse(self) -> int:
+        """The inverse of the smaller prime modulo the larger one."""
+        return pow(self.smaller, -1, self.larger)
+
+
+def rsaParts(private: rsa.RSAPrivateKey) -> RSAParts:
+    """The numbers of a private key in an order that does not depend on the file it came from."""
+    numbers = private.private_numbers()
+    smaller, larger = sorted((numbers.p, numbers.q))
+    public = numbers.public_numbers
+    return RSAParts(public.n, public.e, numbers.d, larger, smaller)
+
+
 # ── DSA, legacy ───────────────────────────────────────────────────────────────────────────────
 
 

@@ -262,30 +262,42 @@ def nameOf(signature: bytes) -> bytes:
         return b""
 
 
-def verifySignature(keyBlob: bytes, algorithm: bytes, signature: bytes, data: bytes) -> bool:
+def verifySignature(
+    keyBlob: bytes,
+    algorithm: bytes,
+    signature: bytes,
+    data: bytes,
+    *,
+    requireUserPresence: bool = True,
+    requireUserVerification: bool = False,
+) -> bool:
     """Whether `signature` over `data` is by the key in `keyBlob`, with exactly `algorithm`.
 
-    This is about the signature only: whether the key, or the certificate and who signed
-    that, may be trusted is for somebody else to say.
+    This is about the signature only: whether the key may be trusted, or the certificate and who
+    signed that, is for somebody else to say.
 
     Args:
         keyBlob: A public key, or a certificate where `algorithm` is one for certificates.
         algorithm: The algorithm that was agreed on, a key of `HOST_KEY_ALGORITHMS`.
         signature: The whole signature blob.
         data: What was signed.
+        requireUserPresence: Whether a security key has to have been touched.
+        requireUserVerification: Whether a security key has to have checked its user.
 
     Raises:
         BadKeyError: `keyBlob` is no key that we accept; a WireError.
     """
     plain = CERTIFICATE_ALGORITHMS.get(algorithm)
-    if plain is not None:
-        found = certificateblob.decode(keyBlob).key
-    else:
+    if plain is None:
         found = publicblob.decode(keyBlob)
+    else:
+        found = certificateblob.decode(keyBlob).key
     return checkSignature(
         material.publicOf(found.keyObject),
         found.application,
-        plain if plain is not None else algorithm,
+        algorithm if plain is None else plain,
         signature,
         data,
+        requireUserPresence=requireUserPresence,
+        requireUserVerification=requireUserVerification,
     )

@@ -53,10 +53,8 @@ def encode(private: PrivateKeyObject) -> bytes:
         BadKeyError: The key is neither RSA nor DSA.
     """
     if isinstance(private, rsa.RSAPrivateKey):
-        rsaNumbers = private.private_numbers()
-        public = rsaNumbers.public_numbers
-        # The prime with the inverse comes first here, second in PKCS#1.
-        fields = (public.e, rsaNumbers.d, public.n, rsaNumbers.iqmp, rsaNumbers.q, rsaNumbers.p)
+        n, e, d, larger, smaller = parts = material.rsaParts(private)
+        fields = (e, d, n, parts.smallerInverse, smaller, larger)
         return NS(publicblob.RSA) + b"".join(map(MP, fields))
     if isinstance(private, dsa.DSAPrivateKey):
         x = private.private_numbers().x

@@ -147,16 +147,16 @@ def encodePublic(public: PublicKeyObject) -> bytes:
 def encodePrivate(private: PrivateKeyObject) -> bytes:
     """A private key in LSH's form, not encrypted. Raises BadKeyError as `encodePublic` does."""
     if isinstance(private, rsa.RSAPrivateKey):
-        rsaNumbers = private.private_numbers()
+        n, e, d, larger, smaller = parts = material.rsaParts(private)
         fields = [
-            (b"n", rsaNumbers.public_numbers.n),
-            (b"e", rsaNumbers.public_numbers.e),
-            (b"d", rsaNumbers.d),
-            (b"p", rsaNumbers.p),
-            (b"q", rsaNumbers.q),
-            (b"a", rsaNumbers.dmp1),
-            (b"b", rsaNumbers.dmq1),
-            (b"c", rsaNumbers.iqmp),
+            (b"n", n),
+            (b"e", e),
+            (b"d", d),
+            (b"p", larger),
+            (b"q", smaller),
+            (b"a", d % (larger - 1)),
+            (b"b", d % (smaller - 1)),
+            (b"c", parts.smallerInverse),
         ]
         return _write(b"private-key", RSA_PRIVATE_NAMES[0], fields)
     if isinstance(private, dsa.DSAPrivateKey):
