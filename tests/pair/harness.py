@@ -1,0 +1,194 @@
+"""A client and a server joined in memory: their bytes go through here, in portions of any size.
+
+Rule: nothing moves until the test calls `pump`, time moves by `Clock.advance` only, and what either
+side raises out of `dataReceived` fails the test.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from twisted.internet import error
+from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IAddress, IConsumer, ITransport
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+Portions = Callable[[bytes], Iterator[bytes]]
+"""Cuts what one side wrote into the pieces in which the other receives it."""
+
+
+def whole(data: bytes) -> Iterator[bytes]:
+    """All at once."""
+    yield data
+
+
+def singleBytes(data: bytes) -> Iterator[bytes]:
+    """Byte by byte."""
+    for at in range(len(data)):
+        yield data[at : at + 1]
+
+
+def randomPortions(seed: int, most: int = 4000) -> Portions:
+    """Pieces of 1 to `most` bytes, the same ones for the same seed."""
+    generator = random.Random(seed)
+
+    def cut(data: bytes) -> Iterator[bytes]:
+        at = 0
+        while at < len(data):
+            size = generator.randint(1, most)
+            yield data[at : at + size]
+            at += size
+
+    return cut
+
+
+class CutOff(Exception):
+    """What a transport raises from the operation at which the test wants the connection to fail."""
+
+
+@implementer(ITransport, IConsumer)
+class PairTransport:
+    """One end's transport. What is written waits until `Pair.pump` carries it over."""
+
+    disconnecting = False
+
+    def __init__(self, name: str, clock: Clock, port: int) -> None:
+        self.name = name
+        self.reactor = clock
+        self.port = port
+        self.written = bytearray()
+        self.lost = False
+        self.aborted = False
+        self.reading = True
+        self.producer: Any = None
+        self.highWater = 65536
+        self.producerPaused = False
+        self.full = False
+        """Set by a test: the peer does not read, nothing leaves."""
+
+    def write(self, data: bytes) -> None:
+        if self.lost or self.aborted:
+            return
+        self.written += data
+        if self.producer is not None and len(self.written) > self.highWater:
+            if not self.producerPaused:
+                self.producerPaused = True
+                self.producer.pauseProducing()
+
+    def writeSequence(self, data: Any) -> None:
+        self.write(b"".join(data))
+
+    def drained(self) -> None:
+        """All that was written has left."""
+        if self.producerPaused and self.producer is not None:
+            self.producerPaused = False
+            self.producer.resumeProducing()
+
+    def loseConnection(self) -> None:
+        self.lost = True
+        self.disconnecting = True
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+        self.written.clear()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert streaming
+        assert self.producer is None
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+    def getPeer(self) -> IAddress:
+        return IPv4Address("TCP", "127.0.0.1", 40000 + self.port)
+
+    def getHost(self) -> IAddress:
+        return IPv4Address("TCP", "127.0.0.1", 40000 - self.port)
+
+
+class Pair:
+    """Both ends of one connection.
+
+    Args:
+        client: The client's protocol; `server` likewise.
+        portions: How each side's bytes are cut.
+        clock: What the timers of both run on.
+    """
+
+    def __init__(
+        self, client: Any, server: Any, portions: Portions = whole, clock: Clock | None = None
+    ) -> None:
+        self.clock = clock if clock is not None else Clock()
+        self.client = client
+        self.server = server
+        self.portions = portions
+        self.clientTransport = PairTransport("client", self.clock, 1)
+        self.serverTransport = PairTransport("server", self.clock, 2)
+        self.ended: set[str] = set()
+        self.operations = 0
+        self.failAt: int | None = None
+        """The number of the delivery before which the connection is cut; None never cuts it."""
+        server.makeConnection(self.serverTransport)
+        client.makeConnection(self.clientTransport)
+
+    def pump(self, rounds: int = 100_000) -> None:
+        """Carry bytes both ways until nothing moves any more."""
+        for _ in range(rounds):
+            moved = self._carry(self.clientTransport, self.server, self.serverTransport)
+            moved = self._carry(self.serverTransport, self.client, self.clientTransport) or moved
+            if not moved:
+                break
+        else:
+            raise AssertionError("the pair does not come to rest")
+
+    def _carry(self, source: PairTransport, protocol: Any, sink: PairTransport) -> bool:
+        moved = False
+        if source.written and not source.full and sink.reading:
+            data = bytes(source.written)
+            source.written.clear()
+            for piece in self.portions(data):
+                self.operations += 1
+                if self.failAt is not None and self.operations >= self.failAt:
+                    self.cut()
+                    return False
+                if "both" in self.ended or sink.name in self.ended:
+                    break
+                protocol.dataReceived(piece)
+            source.drained()
+            moved = True
+        if (source.lost or source.aborted) and not source.written:
+            moved = self._end() or moved
+        return moved
+
+    def _end(self) -> bool:
+        if self.ended:
+            return False
+        self.ended = {"client", "server", "both"}
+        reason = Failure(error.ConnectionDone())
+        self.client.connectionLost(reason)
+        self.server.connectionLost(reason)
+        return True
+
+    def cut(self) -> None:
+        """The network fails: both ends lose the connection, whatever was on its way."""
+        self.clientTransport.written.clear()
+        self.serverTransport.written.clear()
+        if not self.ended:
+            self.ended = {"client", "server", "both"}
+            reason = Failure(error.ConnectionLost())
+            self.client.connectionLost(reason)
+            self.server.connectionLost(reason)
