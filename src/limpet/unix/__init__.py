@@ -1,0 +1,1 @@
+"""Logins as users of the Unix system that the server runs on."""
