@@ -1,0 +1,130 @@
+"""Patterns with `*` and `?`, and networks, as OpenSSH's files have them (ssh_config(5), PATTERNS).
+
+Rule: matching costs at most length times length, whatever the pattern says; a pattern never becomes
+a regular expression. What is too long, or is not the form it claims to be, matches nothing, and in
+a list makes the whole list match nothing.
+
+A pattern list is patterns joined by commas; one that begins with `!` excludes what it matches, and
+such an exclusion beats every match.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+MAX_PATTERN_LENGTH = 1024
+"""Longest single pattern, and longest text that is matched, in bytes (ours)."""
+
+MAX_PATTERNS = 256
+"""Most patterns of one list (ours)."""
+
+_STAR = ord("*")
+_ANY = ord("?")
+
+
+def matchPattern(pattern: bytes, text: bytes) -> bool:
+    """Whether all of `text` is as `pattern` says: `*` any bytes or none, `?` exactly one.
+
+    Goes back only to the latest `*`, never further: what an earlier one could have taken, the
+    latest one can take too.
+    """
+    if len(pattern) > MAX_PATTERN_LENGTH or len(text) > MAX_PATTERN_LENGTH:
+        return False
+    at = seen = 0
+    star = -1
+    resume = 0
+    while seen < len(text):
+        if at < len(pattern) and pattern[at] == _STAR:
+            star = at
+            resume = seen
+            at += 1
+        elif at < len(pattern) and pattern[at] in (_ANY, text[seen]):
+            at += 1
+            seen += 1
+        elif star >= 0:
+            resume += 1
+            seen = resume
+            at = star + 1
+        else:
+            return False
+    while at < len(pattern) and pattern[at] == _STAR:
+        at += 1
+    return at == len(pattern)
+
+
+def matchPatternList(patterns: bytes, text: bytes) -> bool:
+    """Whether `text` matches a pattern of the list and none of those that begin with `!`."""
+    items = patterns.split(b",")
+    if len(items) > MAX_PATTERNS:
+        return False
+    found = False
+    for item in items:
+        if item.startswith(b"!"):
+            if len(item) > MAX_PATTERN_LENGTH or matchPattern(item[1:], text):
+                return False
+        elif item and matchPattern(item, text):
+            found = True
+    return found
+
+
+def matchAddressList(patterns: bytes, address: str) -> bool:
+    """Whether `address` matches a list of patterns and networks and none of those after a `!`.
+
+    Args:
+        patterns: A pattern list whose items may also be networks, `192.0.2.0/24`, `2001:db8::/32`.
+        address: A numeric IPv4 or IPv6 address; anything else matches nothing, not even `*`. An
+            IPv4 address in IPv6's clothes (`::ffff:192.0.2.1`) counts as the IPv4 address.
+    """
+    parsed = parseAddress(address)
+    if parsed is None:
+        return False
+    text = str(parsed).encode("ascii")
+    items = patterns.split(b",")
+    if len(items) > MAX_PATTERNS:
+        return False
+    found = False
+    for item in items:
+        excludes = item.startswith(b"!")
+        body = item[1:] if excludes else item
+        if not body or len(body) > MAX_PATTERN_LENGTH:
+            return False
+        if b"/" in body:
+            network = _network(body)
+            if network is None:
+                return False
+            hit = parsed.version == network.version and parsed in network
+        else:
+            hit = matchPattern(body.lower(), text) or _sameAddress(body, parsed)
+        if hit and excludes:
+            return False
+        found = found or hit
+    return found
+
+
+def parseAddress(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The numeric address in `address`, without its scope; None where there is none."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        return parsed.ipv4_mapped
+    return parsed
+
+
+def _network(text: bytes) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    if not text.isascii():
+        return None
+    address, _, prefix = text.decode("ascii").partition("/")
+    if not (prefix.isdigit() and len(prefix) <= 3):
+        return None
+    try:
+        # Strict: 192.0.2.1/24 is more likely a slip than a network, and OpenSSH refuses it too.
+        return ipaddress.ip_network(f"{address}/{prefix}", strict=True)
+    except ValueError:
+        return None
+
+
+def _sameAddress(text: bytes, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether `text` is another way to write `address`."""
+    return text.isascii() and parseAddress(text.decode("ascii")) == address
