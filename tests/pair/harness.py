@@ -145,6 +145,10 @@ class Pair:
         server.makeConnection(self.serverTransport)
         client.makeConnection(self.clientTransport)
 
+    def carryToServer(self) -> None:
+        """Carry what the client wrote, and no answer."""
+        self._carry(self.clientTransport, self.server, self.serverTransport)
+
     def pump(self, rounds: int = 100_000) -> None:
         """Carry bytes both ways until nothing moves any more."""
         for _ in range(rounds):

@@ -232,7 +232,7 @@ class MessageTransport(protocol.Protocol):
             self.timers.clock = getattr(transport, "reactor", None)
         if IConsumer.providedBy(transport):
             transport.registerProducer(self, True)
-        super().makeConnection(transport)
+        protocol.Protocol.makeConnection(self, transport)
 
     def connectionMade(self) -> None:
         """Send our identification string and our MSG_KEXINIT."""
@@ -640,6 +640,10 @@ class MessageTransport(protocol.Protocol):
         self.timers.start("keepalive", self.keepaliveSeconds, self._keepalive)
 
     # ── What the connection is ────────────────────────────────────────────────────────────────
+
+    def logPrefix(self) -> str:
+        """What this connection is called in a log: its class."""
+        return type(self).__name__
 
     def getPeer(self) -> SSHTransportAddress:
         """The address of the other end."""
