@@ -1,10 +1,10 @@
 """From the byte stream to messages and back: all of the transport but the key exchange (RFC 4253).
 
 Rule: no message reaches a handler that the phase table (`limpet.core.phases`) does not allow at
-that moment, because `getPacket` hands out no other; and no exception of a handler leaves
+that moment, because nothing but `_nextMessage` takes messages from the packets; and no exception of a handler leaves
 `dataReceived`, which is the one place where a violation becomes MSG_DISCONNECT.
 
-    in    dataReceived → identification │ PacketReceiver → getPacket (phase) → dispatchMessage
+    in    dataReceived → identification │ PacketReceiver → _nextMessage (phase) → dispatchMessage
                                               → ssh_NAME of the transport │ service.packetReceived
     out   service → sendPacket → held back during a key exchange │ PacketSender → transport.write
 
@@ -368,10 +368,10 @@ class MessageTransport(protocol.Protocol):
         self._dispatching = True
         try:
             while not (self._over or self._waiting):
-                packet = self.getPacket()
-                if packet is None:
+                message = self._nextMessage()
+                if message is None:
                     break
-                self.dispatchMessage(packet[0], packet[1:])
+                self.dispatchMessage(*message)
         finally:
             self._dispatching = False
             self._dispatchedSequence = None
@@ -381,23 +381,32 @@ class MessageTransport(protocol.Protocol):
     def getPacket(self) -> bytes | None:
         """The next whole message that may be handled: its number, then its payload.
 
+        For applications that read the stream themselves; our own loop takes the two apart.
+
         Returns:
             None when more bytes are needed.
 
         Raises:
             ProtocolViolation: The packet is damaged, or its message is not allowed now.
         """
+        message = self._nextMessage()
+        return None if message is None else bytes((message[0],)) + message[1]
+
+    def _nextMessage(self) -> tuple[int, bytes] | None:
+        """The next message's number and payload; the one place that asks the phase table."""
+        receiver = self._receiver
         while True:
-            packet = self._receiver.next()
-            if packet is None:
+            self._dispatchedSequence = receiver.sequence
+            message = receiver.nextMessage()
+            if message is None:
                 return None
-            verdict = self._verdicts[packet[0]]
-            self._dispatchedSequence = (self._receiver.sequence - 1) & 0xFFFFFFFF
+            number = message[0]
+            verdict = self._verdicts[number]
             if verdict is _ACCEPT:
-                return packet
+                return message
             if verdict is Verdict.VIOLATION:
-                name = messages.get(packet[0], "message")
-                raise UnexpectedMessage(f"{name} ({packet[0]}) while {self.phase.value}")
+                name = messages.get(number, "message")
+                raise UnexpectedMessage(f"{name} ({number}) while {self.phase.value}")
             if verdict is Verdict.UNIMPLEMENTED:
                 self.sendUnimplemented()
 
