@@ -1,1 +1,16 @@
 """Logins as users of the Unix system that the server runs on."""
+
+from limpet.unix.accounts import Account, NotPermitted
+from limpet.unix.process import ChildProcess
+from limpet.unix.realm import UnixConchUser, UnixSSHRealm
+from limpet.unix.session import SessionPolicy, UnixSession
+
+__all__ = [
+    "Account",
+    "ChildProcess",
+    "NotPermitted",
+    "SessionPolicy",
+    "UnixConchUser",
+    "UnixSSHRealm",
+    "UnixSession",
+]

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
+import termios
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
@@ -46,7 +49,21 @@ its reads; what it reads within this time is written with one call instead. No c
 than 1 GB in a second, which is what this allows.
 """
 
+MAX_WINDOW = 0xFFFF
+"""Largest number that a field of a window size holds (struct winsize)."""
+
+_WINSIZE = struct.Struct("HHHH")
 _SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)
+
+
+class Gatherer(Protocol):
+    """A transport that can hold what is written back and send it in one go."""
+
+    def gather(self) -> None:
+        """Hold what is written from now on."""
+
+    def release(self) -> None:
+        """Send what was held since `gather`."""
 
 
 class Owner(Protocol):
@@ -334,3 +351,9 @@ def enlargePipe(fd: int) -> bool:
         # Not a pipe but a terminal, or the user's share of pipe memory is used up.
         return False
     return True
+
+
+def setWindowSize(fd: int, size: Sequence[int]) -> None:
+    """Set a terminal's size: rows, columns, width and height in pixels, each clamped."""
+    rows, columns, width, height = (min(max(int(number), 0), MAX_WINDOW) for number in size)
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, _WINSIZE.pack(rows, columns, width, height))

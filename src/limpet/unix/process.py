@@ -27,9 +27,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from subprocess import Popen
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet import error
 from twisted.internet.interfaces import (
@@ -48,6 +48,8 @@ from limpet.unix.descriptors import (
     ChildExit,
     ChildInput,
     ChildOutput,
+    Gatherer,
+    setWindowSize,
 )
 
 HIGH_WATER = 65536
@@ -58,16 +60,6 @@ DRAIN_LIMIT = 1048576
 
 HANGUP_GRACE_SECONDS = 5.0
 """How long a child may live on after SIGHUP before SIGKILL."""
-
-
-class Gatherer(Protocol):
-    """A transport that can hold what is written back and send it in one go."""
-
-    def gather(self) -> None:
-        """Hold what is written from now on."""
-
-    def release(self) -> None:
-        """Send what was held since `gather`."""
 
 
 @implementer(IProcessTransport, IConsumer, IPushProducer)
@@ -90,7 +82,10 @@ class ChildProcess:
     Attributes:
         pid: The child's process id; None when it has been reaped.
         status: The wait status once it has been reaped.
+        whenEnded: Called with this object after `processEnded`, for whoever keeps a list.
     """
+
+    whenEnded: Callable[[ChildProcess], object] | None = None
 
     _log = Logger()
 
@@ -183,7 +178,7 @@ class ChildProcess:
         if self._killTimer is not None:
             self._killTimer.cancel()
             self._killTimer = None
-        self._reason = Failure(_reasonOf(status))  # type: ignore[no-untyped-call]
+        self._reason = Failure(_reasonOf(status))
         self._input.lost()
         self._call(self.proto.processExited, self._reason)
         self._drainTerminal()
@@ -208,6 +203,8 @@ class ChildProcess:
         self._ended = True
         self.unregisterProducer()
         self._call(self.proto.processEnded, self._reason)
+        if self.whenEnded is not None:
+            self.whenEnded(self)
 
     def outputReceived(self, name: int, data: bytes) -> None:
         """Pass on what the child wrote to `name`; called by the outputs."""
@@ -337,6 +334,12 @@ class ChildProcess:
             except ProcessLookupError:
                 raise error.ProcessExitedAlready() from None
 
+    def resize(self, rows: int, columns: int, width: int, height: int) -> None:
+        """Set the size of the child's terminal, in characters and pixels; the kernel tells it."""
+        output = self._outputs.get(STDOUT)
+        if self.isTerminal and output is not None and output.fd >= 0:
+            setWindowSize(output.fd, (rows, columns, width, height))
+
     def hangUp(self, graceSeconds: float = HANGUP_GRACE_SECONDS) -> None:
         """The client is gone: close everything, SIGHUP, and SIGKILL after the grace.
 
@@ -409,11 +412,11 @@ class ChildProcess:
 
 def _reasonOf(status: int) -> Exception:
     if os.WIFSIGNALED(status):
-        return error.ProcessTerminated(signal=os.WTERMSIG(status), status=status)  # type: ignore[no-untyped-call]
+        return error.ProcessTerminated(signal=os.WTERMSIG(status), status=status)
     exitCode = os.WEXITSTATUS(status)
     if exitCode:
-        return error.ProcessTerminated(exitCode=exitCode, status=status)  # type: ignore[no-untyped-call]
-    return error.ProcessDone(status)  # type: ignore[no-untyped-call]
+        return error.ProcessTerminated(exitCode=exitCode, status=status)
+    return error.ProcessDone(status)
 
 
 def _signalNumber(signalID: str | int) -> int:

@@ -11,7 +11,6 @@ import fcntl
 import os
 import resource
 import stat
-import struct
 import subprocess
 import termios
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from limpet.unix.accounts import Account, NotPermitted, makeIdentityCheck
-from limpet.unix.process import ChildProcess, Gatherer
+from limpet.unix.descriptors import Gatherer, setWindowSize
+from limpet.unix.process import ChildProcess
 
 UMASK = 0o022
 """The file mode mask of a session, until the user's shell sets another."""
@@ -29,11 +29,6 @@ TERMINAL_MODE = 0o620
 
 TERMINAL_MODE_ALONE = 0o600
 """Mode of a terminal on a system without the group tty."""
-
-MAX_WINDOW = 0xFFFF
-"""Largest number that a window size field holds (struct winsize)."""
-
-_WINSIZE = struct.Struct("HHHH")
 
 
 class SpawnFailed(Exception):
@@ -97,12 +92,6 @@ class Terminal:
             if fd >= 0:
                 setattr(self, side, -1)
                 os.close(fd)
-
-
-def setWindowSize(fd: int, size: Sequence[int]) -> None:
-    """Set a terminal's size: rows, columns, width and height in pixels, each clamped."""
-    rows, columns, width, height = (min(max(int(number), 0), MAX_WINDOW) for number in size)
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, _WINSIZE.pack(rows, columns, width, height))
 
 
 def spawnWithPipes(

@@ -1,0 +1,175 @@
+"""Logging in as a user of the system: the realm, and the avatar that it makes.
+
+Rule: the realm decides last. Whatever a checker accepted, an account that has no entry, or that
+this process cannot become, does not log in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import IRealm
+from twisted.logger import Logger
+from twisted.python.components import registerAdapter
+from twisted.python.filepath import FilePath
+from zope.interface import implementer
+
+from limpet._reactor import getReactor
+from limpet.avatar import ConchUser
+from limpet.error import ConchError
+from limpet.interfaces import IConchUser, ISession
+from limpet.ssh.session import SSHSession
+from limpet.unix.accounts import Account, NotPermitted, checkMayServe
+from limpet.unix.process import ChildProcess
+from limpet.unix.session import SessionPolicy, UnixSession
+from limpet.wire.numbers import OPEN_RESOURCE_SHORTAGE
+
+SESSION_WINDOW = 2 * 1024 * 1024
+"""How much a client may send to a session before we say that it was read, in bytes (OpenSSH's)."""
+
+SESSION_MAX_PACKET = 32768
+"""The largest piece of it, in bytes: what RFC 4253 section 6.1 says that everybody can handle."""
+
+NOLOGIN = "/etc/nologin"
+"""While this file exists, only root logs in (nologin(5))."""
+
+
+class UnixConchUser(ConchUser):
+    """A user of the system, logged in.
+
+    Args:
+        account: Who.
+        policy: What the server allows in sessions.
+        reactor: What runs the sessions' processes.
+
+    Attributes:
+        username: The login name.
+        children: The programs of all sessions that still run.
+        onChildStarted, onChildEnded: Called with each program, for whoever keeps a list.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, account: Account, policy: SessionPolicy | None = None, reactor: Any = None
+    ) -> None:
+        super().__init__()
+        self.account = account
+        self.username = account.name
+        self.policy = SessionPolicy() if policy is None else policy
+        self.reactor = getReactor() if reactor is None else reactor
+        self.children: set[ChildProcess] = set()
+        self.onChildStarted: Callable[[ChildProcess], object] | None = None
+        self.onChildEnded: Callable[[ChildProcess], object] | None = None
+        self.channelLookup[b"session"] = self._makeSession
+
+    def _makeSession(self, **details: Any) -> SSHSession:
+        channels = getattr(self.conn, "channels", {})
+        sessions = sum(1 for channel in channels.values() if channel.name == b"session")
+        if sessions >= self.policy.maxSessions:
+            raise ConchError("too many sessions on this connection", OPEN_RESOURCE_SHORTAGE)
+        return SSHSession(localWindow=SESSION_WINDOW, localMaxPacket=SESSION_MAX_PACKET, **details)
+
+    def lookupSubsystem(self, subsystem: bytes, data: bytes) -> Any:
+        """Make the protocol of a subsystem, or None: also for whom only a command is allowed."""
+        restrictions = getattr(getattr(self.conn, "transport", None), "restrictions", None)
+        if restrictions is not None and restrictions.forcedCommand is not None:
+            return None
+        found = super().lookupSubsystem(subsystem, data)
+        if found is None:
+            self._log.info("there is no subsystem {name!r} here", name=subsystem[:64])
+        return found
+
+    def childStarted(self, child: ChildProcess) -> None:
+        """A session has started a program; it is ours until it ends."""
+        self.children.add(child)
+        child.whenEnded = self._childEnded
+        if self.onChildStarted is not None:
+            self.onChildStarted(child)
+
+    def _childEnded(self, child: ChildProcess) -> None:
+        self.children.discard(child)
+        if self.onChildEnded is not None:
+            self.onChildEnded(child)
+
+    def getUserGroupId(self) -> tuple[int, int]:
+        """The user id and the primary group id."""
+        return self.account.uid, self.account.gid
+
+    def getOtherGroups(self) -> list[int]:
+        """All group ids of the user."""
+        return list(self.account.groups)
+
+    def getHomeDir(self) -> FilePath[str]:
+        """The home directory."""
+        return FilePath(self.account.home)
+
+    def getShell(self) -> str:
+        """The login shell's path."""
+        return self.account.shell
+
+    def logout(self) -> None:
+        """The connection is over: hang up what still runs."""
+        for child in tuple(self.children):
+            child.hangUp(self.policy.hangupGraceSeconds)
+
+
+registerAdapter(UnixSession, UnixConchUser, ISession)
+
+
+@implementer(IRealm)
+class UnixSSHRealm:
+    """Makes a `UnixConchUser` of an account's name.
+
+    Args:
+        policy: What the server allows in sessions.
+        reactor: What runs the sessions' processes.
+
+    Attributes:
+        children: The programs of all users that still run, those of users who have gone already
+            included: what a server that ends has to end.
+    """
+
+    _log = Logger()
+
+    def __init__(self, policy: SessionPolicy | None = None, reactor: Any = None) -> None:
+        self.policy = SessionPolicy() if policy is None else policy
+        self._reactor = reactor
+        self.children: set[ChildProcess] = set()
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> tuple[Any, Any, Any]:
+        """Make the avatar of the account `avatarId`.
+
+        Returns:
+            `IConchUser`, the avatar, and what to call when the user goes.
+
+        Raises:
+            NotImplementedError: `IConchUser` is not among `interfaces`.
+            UnauthorizedLogin: There is no such account, or this process cannot run programs as it.
+        """
+        if IConchUser not in interfaces:
+            raise NotImplementedError("this realm makes IConchUser only")
+        account = self.findAccount(avatarId)
+        user = UnixConchUser(account, self.policy, self._reactor)
+        user.onChildStarted = self.children.add
+        user.onChildEnded = self.children.discard
+        return IConchUser, user, user.logout
+
+    def findAccount(self, avatarId: bytes | str) -> Account:
+        """The account of that name, if it may log in here. Raises UnauthorizedLogin if not."""
+        try:
+            name = avatarId.decode("utf-8") if isinstance(avatarId, bytes) else avatarId
+            account = Account.named(name)
+            checkMayServe(account)
+        except (KeyError, ValueError):
+            raise UnauthorizedLogin("no such account") from None
+        except NotPermitted as refusal:
+            self._log.info("login refused: {reason}", reason=str(refusal))
+            raise UnauthorizedLogin("the account may not log in here") from None
+        if account.uid != 0 and os.geteuid() == 0 and os.path.exists(NOLOGIN):
+            self._log.info("login of {name} refused: {file}", name=account.name, file=NOLOGIN)
+            raise UnauthorizedLogin("logins are closed")
+        return account
