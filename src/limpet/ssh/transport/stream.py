@@ -1,8 +1,8 @@
 """From the byte stream to messages and back: all of the transport but the key exchange (RFC 4253).
 
 Rule: no message reaches a handler that the phase table (`limpet.core.phases`) does not allow at
-that moment, because nothing but `_nextMessage` takes messages from the packets; and no exception of a handler leaves
-`dataReceived`, which is the one place where a violation becomes MSG_DISCONNECT.
+that moment, because nothing but `_nextMessage` takes messages from the packets; and no exception
+of a handler leaves `dataReceived`, the one place where a violation becomes MSG_DISCONNECT.
 
     in    dataReceived → identification │ PacketReceiver → _nextMessage (phase) → dispatchMessage
                                               → ssh_NAME of the transport │ service.packetReceived
