@@ -118,7 +118,7 @@ class PacketReceiver:
         self._clear()
         self.feed(data)
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes as they came from the peer. After a violation they are dropped."""
         if self.failed:
             return
