@@ -1,0 +1,86 @@
+"""Bytes that wait to be sent: appended in any pieces, taken in other pieces, in the same order.
+
+Rule: nothing is lost, reordered or copied more than once on the way; appending and taking cost
+time in proportion to the bytes that they handle, never to those that wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+MERGE_BELOW = 4096
+"""Pieces shorter than this many bytes are gathered in one chunk: a program that writes byte by byte
+then costs its bytes, not an object for each."""
+
+
+class OutboundBuffer:
+    """A queue of bytes: a deque of chunks and an offset into the first.
+
+    `len()` is the number of bytes that wait; `bytes()` is a copy of them all.
+    """
+
+    __slots__ = ("_chunks", "_offset", "size")
+
+    def __init__(self, data: bytes = b"") -> None:
+        self._chunks: deque[bytes | bytearray] = deque()
+        self._offset = 0
+        self.size = 0
+        self.append(data)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __bool__(self) -> bool:
+        return self.size > 0
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._chunks)[self._offset :]
+
+    def append(self, data: bytes | bytearray | memoryview) -> None:
+        """Put `data` at the end. What is not `bytes` is copied, so that its owner may change it."""
+        length = len(data)
+        if not length:
+            return
+        self.size += length
+        if length < MERGE_BELOW:
+            last = self._chunks[-1] if self._chunks else b""
+            if isinstance(last, bytearray) and len(last) < MERGE_BELOW:
+                last += data
+                return
+            self._chunks.append(bytearray(data))
+        else:
+            self._chunks.append(bytes(data))
+
+    def take(self, limit: int) -> bytes:
+        """Remove and return the first `limit` bytes, or all there are if they are fewer."""
+        limit = min(limit, self.size)
+        if limit <= 0:
+            return b""
+        self.size -= limit
+        pieces = []
+        wanted = limit
+        while wanted:
+            head = self._chunks[0]
+            start = self._offset
+            there = len(head) - start
+            if there > wanted:
+                self._offset = start + wanted
+                pieces.append(memoryview(head)[start : self._offset])
+                break
+            self._chunks.popleft()
+            self._offset = 0
+            if not pieces and there == wanted and not start and type(head) is bytes:
+                return head
+            pieces.append(memoryview(head)[start:])
+            wanted -= there
+        taken = b"".join(pieces)
+        # A bytearray cannot grow while a view of it is alive.
+        for piece in pieces:
+            piece.release()
+        return taken
+
+    def clear(self) -> None:
+        """Forget everything that waits."""
+        self._chunks.clear()
+        self._offset = 0
+        self.size = 0

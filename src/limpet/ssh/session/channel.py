@@ -1,0 +1,317 @@
+"""The session channel: what a client asks for on it, and who serves that (RFC 4254 section 6).
+
+Rule: a request is answered with 1 or 0 and never raises; what an application raises is logged once.
+One session runs one program: after the first shell, command or subsystem the others are refused.
+
+    pty-req, env ─► ISession(avatar)     shell, exec ─► ISession.openShell, execCommand
+    subsystem ────► avatar.lookupSubsystem
+    data, EOF ────► client.transport, ISession.eofReceived
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.error import ProcessExitedAlready
+
+from limpet.core.outbound import OutboundBuffer
+from limpet.interfaces import EnvironmentVariableNotPermitted, ISession, ISessionSetEnv
+from limpet.ssh.channel import SSHChannel
+from limpet.ssh.session.process import SSHSessionProcessProtocol, SubsystemProcessProtocol
+from limpet.ssh.session.requests import parseRequest_pty_req, parseRequest_window_change
+from limpet.ssh.session.signals import signalNumber
+from limpet.ssh.session.wrappers import wrapProcessProtocol, wrapProtocol
+from limpet.wire.errors import BadField, WireError
+from limpet.wire.fields import getNS
+from limpet.wire.numbers import EXTENDED_DATA_STDERR
+from limpet.wire.requests import BreakRequest, Command, Environment, Geometry, SignalRequest
+
+MAX_ENVIRONMENT_VARIABLES = 64
+"""How many environment variables a client may set in one session."""
+
+MAX_ENVIRONMENT_BYTES = 65536
+"""How long their names and values may be, all together."""
+
+MAX_TERM_LENGTH = 256
+"""How long the type of a terminal may be, in bytes."""
+
+MAX_TERMINAL_SIZE = 65535
+"""The largest number of rows, columns or pixels: the kernel keeps each in 16 bits (struct
+winsize)."""
+
+
+class SSHSession(SSHChannel):
+    """A session.
+
+    Attributes:
+        client: What the client's data goes to: an object whose `transport` is written to. None
+            until a program runs.
+        session: The user's `ISession`; adapted from the avatar when it is first needed.
+        buf: What the client sent before a program ran. (The base class's `buf`, the output that
+            waits, has no name here.)
+    """
+
+    name = b"session"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.client: Any = None
+        self.session: Any = None
+        self._earlyInput = OutboundBuffer()
+        self._inputWaits = False
+        self._environmentCount = 0
+        self._environmentBytes = 0
+
+    @property
+    def buf(self) -> bytes:
+        """A copy of what the client sent before a program ran."""
+        return bytes(self._earlyInput)
+
+    @buf.setter
+    def buf(self, data: bytes) -> None:
+        self._earlyInput = OutboundBuffer(data)
+
+    # ── requests ──────────────────────────────────────────────────────────────────────────────
+
+    def _userSession(self) -> Any:
+        """The user's `ISession`, the same one for all requests of this channel."""
+        if self.session is None:
+            self.session = ISession(self.avatar)
+        return self.session
+
+    def _attempt(self, what: str, action: Callable[[], object]) -> int:
+        """Whether `action` went well: 1; else 0, with what it raised in the log.
+
+        A body that does not parse is the client's fault and no matter for the log.
+        """
+        try:
+            action()
+        except (WireError, EnvironmentVariableNotPermitted):
+            return 0
+        except Exception:  # noqa: BLE001 an application refuses by raising anything
+            self._log.failure("{what} refused", what=what)
+            return 0
+        return 1
+
+    def request_subsystem(self, data: bytes) -> int:
+        """Start a subsystem. Body: string name, and what the subsystem makes of the rest."""
+        if self.client is not None:
+            return 0
+        return self._attempt("subsystem", lambda: self._startSubsystem(data)) and int(
+            self.client is not None
+        )
+
+    def _startSubsystem(self, data: bytes) -> None:
+        name = getNS(data)[0]
+        subsystem = self.avatar.lookupSubsystem(name, data)
+        if not subsystem:
+            return
+        program = SubsystemProcessProtocol(self)
+        wrapProcessProtocol(subsystem).makeConnection(program)
+        program.makeConnection(wrapProtocol(subsystem))  # type: ignore[no-untyped-call]
+        self._programRuns(program)
+
+    def request_shell(self, data: bytes) -> int:
+        """Start the user's shell. Body: nothing."""
+        if self.client is not None:
+            return 0
+
+        def start() -> None:
+            program = SSHSessionProcessProtocol(self)
+            self._userSession().openShell(program)
+            self._programRuns(program)
+
+        return self._attempt("shell", start)
+
+    def request_exec(self, data: bytes) -> int:
+        """Start a command. Body: string command."""
+        if self.client is not None:
+            return 0
+
+        def start() -> None:
+            command = Command.decode(data).command
+            program = SSHSessionProcessProtocol(self)
+            self._userSession().execCommand(program, command)
+            self._programRuns(program)
+
+        return self._attempt("exec", start)
+
+    def _programRuns(self, program: SSHSessionProcessProtocol) -> None:
+        self.client = program
+        if not self.areWriting:
+            # It wrote more than can go out before we knew whom to pause.
+            self.stopWriting()
+
+    def request_pty_req(self, data: bytes) -> int:
+        """Prepare a pseudo-terminal.
+
+        Body: string TERM, uint32 columns, rows, width, height, string modes.
+        """
+
+        def start() -> None:
+            term, geometry, modes = parseRequest_pty_req(data)
+            if len(term) > MAX_TERM_LENGTH or b"\0" in term:
+                raise BadField("not the name of a terminal")
+            self._userSession().getPty(term, _clamped(geometry), modes)
+
+        return self._attempt("pty-req", start)
+
+    def request_env(self, data: bytes) -> int:
+        """Set an environment variable. Body: string name, string value."""
+
+        def start() -> None:
+            body = Environment.decode(data)
+            session = self._userSession()
+            takesEnvironment: bool = ISessionSetEnv.providedBy(session)
+            if not takesEnvironment:
+                raise EnvironmentVariableNotPermitted("the session takes no environment")
+            if not body.name or b"=" in body.name or b"\0" in body.name + body.value:
+                raise BadField("not an environment variable")
+            self._environmentCount += 1
+            self._environmentBytes += len(body.name) + len(body.value)
+            if (
+                self._environmentCount > MAX_ENVIRONMENT_VARIABLES
+                or self._environmentBytes > MAX_ENVIRONMENT_BYTES
+            ):
+                raise EnvironmentVariableNotPermitted("too many environment variables")
+            session.setEnv(body.name, body.value)
+
+        return self._attempt("env", start)
+
+    def request_window_change(self, data: bytes) -> int:
+        """The client's window has another size. Body: uint32 columns, rows, width, height."""
+
+        def start() -> None:
+            geometry = parseRequest_window_change(data)
+            self._userSession().windowChanged(_clamped(geometry))
+
+        return self._attempt("window-change", start)
+
+    def request_signal(self, data: bytes) -> int:
+        """Send the program a signal. Body: string name, without "SIG" (RFC 4254 section 6.9).
+
+        A session that has a method `signalReceived(name)` decides by itself. Otherwise the signal
+        goes to the process, if there is one and no forced command stands in its place.
+        """
+
+        def start() -> None:
+            name = SignalRequest.decode(data).name
+            number = signalNumber(name)
+            if number is None or self.client is None:
+                raise BadField("no such signal, or nobody to send it to")
+            decide = getattr(self.session, "signalReceived", None)
+            if decide is not None:
+                decide(name)
+                return
+            send = getattr(getattr(self.client, "transport", None), "signalProcess", None)
+            restrictions = getattr(getattr(self.conn, "transport", None), "restrictions", None)
+            if send is None or getattr(restrictions, "forcedCommand", None) is not None:
+                raise BadField("this program takes no signals")
+            try:
+                send(number)
+            except ProcessExitedAlready:
+                raise BadField("the program has exited") from None
+
+        return self._attempt("signal", start)
+
+    def request_break(self, data: bytes) -> int:
+        """Send the program a break. Body: uint32 milliseconds (RFC 4335).
+
+        A session that has a method `breakReceived(milliseconds)` decides; otherwise it is refused.
+        """
+
+        def start() -> None:
+            milliseconds = BreakRequest.decode(data).milliseconds
+            decide = getattr(self.session, "breakReceived", None)
+            if decide is None or self.client is None:
+                raise BadField("no break here")
+            decide(milliseconds)
+
+        return self._attempt("break", start)
+
+    # ── the client's data ─────────────────────────────────────────────────────────────────────
+
+    def dataReceived(self, data: bytes) -> None:
+        """Give the program its input; keep it while there is no program yet."""
+        client = self.client
+        if client is None:
+            self._earlyInput.append(data)
+            # Nobody takes it yet, so that no more of it than one window may come.
+            self._inputWaits = True
+            self.pauseProducing()
+            return
+        if self._inputWaits:
+            self.inputWanted()
+        client.transport.write(data)
+
+    def inputWanted(self) -> None:
+        """There is a program now, and what came before it is delivered."""
+        if self._inputWaits:
+            self._inputWaits = False
+            self.resumeProducing()
+
+    def extReceived(self, dataType: int, data: bytes) -> None:
+        """Standard error, from a client: to the program's `writeErr`, where it has one."""
+        if dataType != EXTENDED_DATA_STDERR:
+            self._log.warn("extended data of type {dataType} dropped", dataType=dataType)
+            return
+        writeErr = getattr(getattr(self.client, "transport", None), "writeErr", None)
+        if writeErr is not None:
+            writeErr(data)
+
+    def eofReceived(self) -> None:
+        """The client sends no more: tell the session. A subsystem without one ends."""
+        if isinstance(self.client, SSHSessionProcessProtocol):
+            self.client.uncouple()
+        if self.session is not None:
+            self.session.eofReceived()
+        elif isinstance(self.client, SubsystemProcessProtocol):
+            self.client.sendNormalEnd()
+            self.conn.sendClose(self)
+        elif self.client is not None:
+            self.conn.sendClose(self)
+
+    # ── output ────────────────────────────────────────────────────────────────────────────────
+
+    def stopWriting(self) -> None:
+        """Output waits: stop reading what the program writes."""
+        pause = getattr(getattr(self.client, "transport", None), "pauseProducing", None)
+        if pause is not None:
+            pause()
+
+    def startWriting(self) -> None:
+        """What waits is about to go out: read again what the program writes."""
+        resume = getattr(getattr(self.client, "transport", None), "resumeProducing", None)
+        if resume is not None:
+            resume()
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────
+
+    def _loseClient(self) -> None:
+        client = self.client
+        if isinstance(client, SSHSessionProcessProtocol):
+            client.uncouple()
+        transport = getattr(client, "transport", None)
+        if transport is not None:
+            transport.loseConnection()
+
+    def loseConnection(self) -> None:
+        """End the program, and close the channel behind all that was written."""
+        self._loseClient()
+        super().loseConnection()
+
+    def closed(self) -> None:
+        """The channel is closed: end the program, tell the session."""
+        self._earlyInput.clear()
+        try:
+            self._loseClient()
+        finally:
+            if self.session is not None:
+                self.session.closed()
+
+
+def _clamped(geometry: Geometry) -> Geometry:
+    """The size of a terminal, each number at most `MAX_TERMINAL_SIZE`."""
+    rows, columns, width, height = (min(number, MAX_TERMINAL_SIZE) for number in geometry)
+    return rows, columns, width, height
