@@ -219,6 +219,10 @@ class PacketReceiver:
             self._fail(MalformedMessage(f"padding of {padding} in a packet of {self._length}"))
         self._offset += self._needed
         self._available -= self._needed
+        if not self._available:
+            # An idle connection keeps no piece that it has done with.
+            self._buffer = _NOTHING
+            self._offset = 0
         self.bytesSinceKeys += self._needed
         self._length = -1
         self._needed = opener.headerSize

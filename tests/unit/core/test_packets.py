@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from limpet.core.errors import (
@@ -121,6 +123,16 @@ class TestFeeding:
         stream = first + rest
         got = receiveAll(receiver, [stream[:2], stream[2:4999], stream[4999:]])
         assert got == [b"\x5e" + bytes(5000), *(bytes((94, n)) for n in range(100))]
+
+    def test_anIdleReceiverKeepsNoPiece(self) -> None:
+        """A large piece would stay in memory as long as the connection."""
+        sender, receiver = GCM.sender(), GCM.receiver()
+        piece = sender.pack(94, bytes(1000))
+        before = sys.getrefcount(piece)
+        receiver.feed(piece)
+        assert sys.getrefcount(piece) > before
+        assert receiver.next() is not None
+        assert sys.getrefcount(piece) == before
 
 
 class TestBuf:
