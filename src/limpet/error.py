@@ -17,6 +17,7 @@ __all__ = [
     "InvalidEntry",
     "MissingKeyStoreError",
     "NotEnoughAuthentication",
+    "PasswordChangeRequired",
     "UnauthorizedLogin",
     "UserRejectedKey",
     "ValidPublicKey",
@@ -54,6 +55,21 @@ class ValidPublicKey(UnauthorizedLogin):
 
 class IgnoreAuthentication(Exception):
     """The application answers this authentication request itself; the server sends nothing."""
+
+
+class PasswordChangeRequired(UnauthorizedLogin):
+    """The password is right, but has expired; the server asks the client for a new one.
+
+    A checker of `IUsernamePassword` raises it; the new password comes back in credentials that
+    provide `IPasswordChangeCredentials` (RFC 4252 section 8).
+
+    Args:
+        prompt: What the user is told.
+    """
+
+    def __init__(self, prompt: bytes = b"Your password has expired.") -> None:
+        super().__init__(prompt)
+        self.prompt = prompt
 
 
 class MissingKeyStoreError(Exception):

@@ -12,6 +12,7 @@ session or an SFTP server written against them works unchanged.
 
 from __future__ import annotations
 
+from twisted.cred.credentials import ICredentials
 from zope.interface import Attribute, Interface
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "IKeyboardInteractiveCredentials",
     "IKeyboardInteractiveDevice",
     "IKnownHostEntry",
+    "IPasswordChangeCredentials",
     "ISFTPFile",
     "ISFTPServer",
     "ISession",
@@ -245,7 +247,19 @@ class IAuthorizedKeysDB(Interface):
         """
 
 
-class IKeyboardInteractiveCredentials(Interface):
+class IPasswordChangeCredentials(ICredentials):
+    """A user, the password so far, and what it is to become (RFC 4252 section 8).
+
+    A checker that takes these changes the password and returns the avatar's id, or does neither and
+    fails. `IUsernamePassword` credentials never ask for a change.
+    """
+
+    username = Attribute("The name of the user, as bytes.")
+    password = Attribute("The password so far, as bytes.")
+    newPassword = Attribute("The new password, as bytes.")
+
+
+class IKeyboardInteractiveCredentials(ICredentials):
     """A user and a device that asks that user questions (RFC 4256).
 
     A checker runs the conversation through `ask`, which may be called several times, and returns

@@ -403,6 +403,9 @@ MIN_FAILURE_DELAY = 0.005
 
 _DELAY_SPREAD = 0.004
 
+MAX_FAILURE_DELAY = 5.0
+"""What takes longer than this, in seconds, is not delayed any further (OpenSSH's)."""
+
 
 def failureDelay(secret: bytes, user: bytes) -> float:
     """How long a failure for `user` takes at least, 5 to 9 ms, the same each time for one name.
@@ -424,6 +427,8 @@ def remainingDelay(target: float, elapsed: float) -> float:
     Past the target the next due time is twice as late, and so on: what takes longer is rounded up
     to a step, instead of being answered at the moment that it is done.
     """
+    if elapsed >= MAX_FAILURE_DELAY:
+        return 0.0
     while target < elapsed:
         target *= 2
     return target - elapsed

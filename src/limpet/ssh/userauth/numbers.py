@@ -1,0 +1,36 @@
+"""The message numbers of user authentication, where Conch's users look (RFC 4252, RFC 4256)."""
+
+from __future__ import annotations
+
+from limpet.wire.numbers import (
+    MSG_USERAUTH_BANNER,
+    MSG_USERAUTH_FAILURE,
+    MSG_USERAUTH_INFO_REQUEST,
+    MSG_USERAUTH_INFO_RESPONSE,
+    MSG_USERAUTH_PASSWD_CHANGEREQ,
+    MSG_USERAUTH_PK_OK,
+    MSG_USERAUTH_REQUEST,
+    MSG_USERAUTH_SUCCESS,
+)
+
+__all__ = [
+    "MSG_USERAUTH_BANNER",
+    "MSG_USERAUTH_FAILURE",
+    "MSG_USERAUTH_INFO_REQUEST",
+    "MSG_USERAUTH_INFO_RESPONSE",
+    "MSG_USERAUTH_PASSWD_CHANGEREQ",
+    "MSG_USERAUTH_PK_OK",
+    "MSG_USERAUTH_REQUEST",
+    "MSG_USERAUTH_SUCCESS",
+    "messages",
+]
+
+messages: dict[int, str] = {
+    MSG_USERAUTH_REQUEST: "MSG_USERAUTH_REQUEST",
+    MSG_USERAUTH_FAILURE: "MSG_USERAUTH_FAILURE",
+    MSG_USERAUTH_SUCCESS: "MSG_USERAUTH_SUCCESS",
+    MSG_USERAUTH_BANNER: "MSG_USERAUTH_BANNER",
+    MSG_USERAUTH_PK_OK: "MSG_USERAUTH_PK_OK",
+    MSG_USERAUTH_INFO_RESPONSE: "MSG_USERAUTH_INFO_RESPONSE",
+}
+"""Number to name, for logs; 60 under the oldest of its three names."""
