@@ -3,8 +3,8 @@
     python run_under_limpet.py MODULE…      prints one JSON object per test
 
 Before the tests are imported, Limpet's modules are put where Conch's would be, so that the tests
-import Limpet without a change to them. What Limpet does not have stays Conch's. It runs in a process
-of its own, because afterwards `twisted.conch` is not Conch any more.
+import Limpet without a change to them. What Limpet does not have stays Conch's. This runs in a
+process of its own, because afterwards `twisted.conch` is not Conch any more.
 """
 
 from __future__ import annotations

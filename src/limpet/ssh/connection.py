@@ -145,6 +145,7 @@ class SSHConnection(SSHService):
     noMoreSessions = False
 
     _outputPaused = False
+    _stopped = False
 
     def __init__(self) -> None:
         self.localChannelID = 0
@@ -165,6 +166,7 @@ class SSHConnection(SSHService):
 
     def serviceStarted(self) -> None:
         """The connection may be used; tell the user's avatar, if there is one."""
+        self._stopped = False
         avatar = getattr(self.transport, "avatar", None)
         if avatar is not None:
             avatar.conn = self
@@ -175,6 +177,7 @@ class SSHConnection(SSHService):
         Open channels get `closed`. Those that were only being opened get `openFailed` with a
         `ConnectionLost`.
         """
+        self._stopped = True
         for channel in list(self.channelsToRemoteChannel):
             self._guarded(self.channelClosed, channel)
         for number, channel in list(self.channels.items()):
@@ -317,6 +320,8 @@ class SSHConnection(SSHService):
             With `wantReply` a Deferred that fires with the answer's data, or fails with ConchError
             (`data` is the answer's); not cancellable. None otherwise.
         """
+        if self._stopped:
+            return defer.fail(ConchError("Connection stopped.")) if wantReply else None
         flag = b"\xff" if wantReply else b"\x00"
         self.transport.sendPacket(MSG_GLOBAL_REQUEST, NS(request) + flag + data)
         if not wantReply:
@@ -469,6 +474,9 @@ class SSHConnection(SSHService):
         Raises:
             ConchError: All 2**32 numbers were given already.
         """
+        if self._stopped:
+            channel.openFailed(ConnectionLost())
+            return
         number = self._numberFor(channel)
         self.channels[number] = channel
         channel.holdOutput(HOLD_REPLY)

@@ -16,6 +16,7 @@ from typing import Any
 from twisted.internet.error import ProcessExitedAlready
 
 from limpet.core.outbound import OutboundBuffer
+from limpet.error import ConchError
 from limpet.interfaces import EnvironmentVariableNotPermitted, ISession, ISessionSetEnv
 from limpet.ssh.channel import SSHChannel
 from limpet.ssh.session.process import SSHSessionProcessProtocol, SubsystemProcessProtocol
@@ -83,11 +84,15 @@ class SSHSession(SSHChannel):
     def _attempt(self, what: str, action: Callable[[], object]) -> int:
         """Whether `action` went well: 1; else 0, with what it raised in the log.
 
-        A body that does not parse is the client's fault and no matter for the log.
+        A body that does not parse is the client's fault and no matter for the log; a ConchError is
+        meant as a refusal and needs no traceback.
         """
         try:
             action()
         except (WireError, EnvironmentVariableNotPermitted):
+            return 0
+        except ConchError as refusal:
+            self._log.info("{what} refused: {why}", what=what, why=refusal.value)
             return 0
         except Exception:  # noqa: BLE001 an application refuses by raising anything
             self._log.failure("{what} refused", what=what)
@@ -234,8 +239,8 @@ class SSHSession(SSHChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Give the program its input; keep it while there is no program yet."""
-        client = self.client
-        if client is None:
+        transport = getattr(self.client, "transport", None)
+        if transport is None:
             self._earlyInput.append(data)
             # Nobody takes it yet, so that no more of it than one window may come.
             self._inputWaits = True
@@ -243,7 +248,7 @@ class SSHSession(SSHChannel):
             return
         if self._inputWaits:
             self.inputWanted()
-        client.transport.write(data)
+        transport.write(data)
 
     def inputWanted(self) -> None:
         """There is a program now, and what came before it is delivered."""

@@ -51,11 +51,12 @@ class SSHSessionProcessProtocol(ProcessProtocol):
     def connectionMade(self) -> None:
         """The program runs: give it what the client has sent already, and mind its pace."""
         self._couple()
+        # Before the early data is written, which may be enough to pause the session again.
+        self.session.inputWanted()
         early = self.session.buf
         if early:
             self.session.buf = b""
             self.transport.write(early)  # type: ignore[union-attr]
-        self.session.inputWanted()
 
     def _couple(self) -> None:
         """A child that reads slowly pauses the session, which then withholds window."""
