@@ -66,6 +66,7 @@ class Server:
     name: str
     port: int
     process: subprocess.Popen[bytes]
+    log: Path
     idle: set[int] = field(default_factory=set)
 
     @property
@@ -104,6 +105,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PrintMotd no
 PrintLastLog no
+AcceptEnv LANG LC_* GIT_PROTOCOL
 MaxStartups 1000
 MaxSessions 1000
 LogLevel ERROR
@@ -145,19 +147,21 @@ def freePort() -> int:
         return port
 
 
-def start(name: str, work: Workplace) -> Server:
-    """Start a server and wait for its version line.
+def start(name: str, work: Workplace, arguments: Sequence[str] = ()) -> Server:
+    """Start a server, with further arguments of its own, and wait for its version line.
 
     Raises:
         RuntimeError: it ended, or did not answer within `START_SECONDS`.
     """
     port = freePort()
-    log = work.directory / f"{name}.log"
+    log = work.directory / f"{name}-{port}.log"
     environment = dict(os.environ, HOME=str(work.directory))
     environment["PYTHONPATH"] = f"{ROOT / 'src'}:{ROOT}"
+    environment.pop("XDG_STATE_HOME", None)
+    environment.pop("XDG_CONFIG_HOME", None)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            COMMANDS[name](work, port),
+            [*COMMANDS[name](work, port), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -165,7 +169,7 @@ def start(name: str, work: Workplace) -> Server:
             cwd=work.directory,
             start_new_session=True,
         )
-    server = Server(name, port, process)
+    server = Server(name, port, process, log)
     deadline = time.monotonic() + START_SECONDS
     while not _answers(port):
         if process.poll() is not None or time.monotonic() > deadline:
