@@ -189,6 +189,11 @@ class AuthorizedKey:
     comment: bytes = b""
     line: int = 0
 
+    def toLine(self) -> bytes:
+        """The key as a line without its options: type, Base64, comment."""
+        encoded = binascii.b2a_base64(self.keyBlob, newline=False)
+        return b" ".join(part for part in (self.keyType, encoded, self.comment) if part)
+
     def check(self, address: str | None, now: float) -> str | None:
         """Why the key must not be used by a peer at `address` at the time `now`; None if it may.
 

@@ -1,0 +1,34 @@
+"""Checkers: who may log in, by keys in files or in memory, by passwords, by several of them."""
+
+from limpet.checkers.files import UnsafeFile, readUserFile
+from limpet.checkers.interactive import (
+    KeyboardInteractiveChecker,
+    KeyboardInteractivePasswordChecker,
+)
+from limpet.checkers.keyfiles import (
+    AuthorizedKeysFiles,
+    InMemorySSHKeyDB,
+    UNIXAuthorizedKeysFiles,
+    readAuthorizedKeyFile,
+)
+from limpet.checkers.passwords import UNIXPasswordDatabase, verifyCryptedPassword
+from limpet.checkers.protocol import SSHProtocolChecker
+from limpet.checkers.publickeys import SSHPublicKeyChecker, SSHPublicKeyDatabase
+from limpet.interfaces import IAuthorizedKeysDB
+
+__all__ = [
+    "AuthorizedKeysFiles",
+    "IAuthorizedKeysDB",
+    "InMemorySSHKeyDB",
+    "KeyboardInteractiveChecker",
+    "KeyboardInteractivePasswordChecker",
+    "SSHProtocolChecker",
+    "SSHPublicKeyChecker",
+    "SSHPublicKeyDatabase",
+    "UNIXAuthorizedKeysFiles",
+    "UNIXPasswordDatabase",
+    "UnsafeFile",
+    "readAuthorizedKeyFile",
+    "readUserFile",
+    "verifyCryptedPassword",
+]

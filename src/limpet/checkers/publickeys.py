@@ -1,0 +1,234 @@
+"""Checks public keys and user certificates against a database of keys.
+
+Rule: the key is found first, then whether it may be used here and now, and at last the signature is
+verified; only that lets anybody in. What the key forbids goes to the request's context, and where
+there is nowhere for it to go, nobody gets in.
+
+    credentials ── blob ──▶ entries of the user ── check(address, now) ──▶ restrictions
+                                                  └─ signature None ─────▶ ValidPublicKey
+                                                  └─ verified ───────────▶ user name
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import ISSHPrivateKey
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet import defer
+from zope.interface import implementer
+
+from limpet.checkers.keyfiles import UNIXAuthorizedKeysFiles
+from limpet.core.authorizedkeys import (
+    UNRESTRICTED,
+    AuthorizedKey,
+    ConflictingRestrictions,
+    KeyOptions,
+    Restrictions,
+)
+from limpet.crypto.signatures import CERTIFICATE_ALGORITHMS
+from limpet.error import ValidPublicKey
+from limpet.ssh.keys import BadKeyError, Certificate, CertificateRejected, Key
+
+MAX_KEYS = 1000
+"""Most keys of one user that are looked at (ours)."""
+
+
+class _Match(NamedTuple):
+    """A key that lets the user in, if the signature is right.
+
+    Attributes:
+        key: What the signature is verified with.
+        restrictions: What a login with it still allows.
+        requireUserPresence: Whether a security key has to have been touched.
+        requireUserVerification: Whether a security key has to have checked its user.
+    """
+
+    key: Key
+    restrictions: Restrictions
+    requireUserPresence: bool
+    requireUserVerification: bool
+
+
+@implementer(ICredentialsChecker)
+class SSHPublicKeyChecker:
+    """Lets users in by their keys, and by certificates that an authority of theirs has signed.
+
+    Args:
+        keydb: An `IAuthorizedKeysDB`.
+        now: The time in seconds since 1970.
+    """
+
+    credentialInterfaces = (ISSHPrivateKey,)
+
+    def __init__(self, keydb: Any, now: Callable[[], float] = time.time) -> None:
+        self._keydb = keydb
+        self._now = now
+
+    def requestAvatarId(self, credentials: Any) -> defer.Deferred[Any]:
+        """Check the credentials.
+
+        Returns:
+            A Deferred of the user's name. It fails with ValidPublicKey where only the signature is
+            missing, and with UnauthorizedLogin for everything else.
+        """
+        found = defer.maybeDeferred(self._keydb.getAuthorizedKeys, credentials.username)
+        return found.addCallback(self._decide, credentials)
+
+    def _decide(self, keys: Iterable[Any], credentials: Any) -> bytes:
+        match = self._find(keys, credentials)
+        if match is None:
+            raise UnauthorizedLogin("Key not authorized")
+        return _verify(match, credentials)
+
+    def _find(self, keys: Iterable[Any], credentials: Any) -> _Match | None:
+        """The first of the user's keys that these credentials fit and that may be used."""
+        certificate: Certificate | None = None
+        blob = credentials.blob
+        try:
+            if credentials.algName in CERTIFICATE_ALGORITHMS:
+                certificate = Certificate(blob)
+        except BadKeyError:
+            return None
+        context = getattr(credentials, "context", None)
+        address = context.peerHost if context is not None else None
+        now = self._now()
+        for count, key in enumerate(keys):
+            if count == MAX_KEYS:
+                break
+            entry = _entry(key)
+            if certificate is not None:
+                match = _byCertificate(entry, certificate, credentials.username, address, now)
+            else:
+                match = _byKey(entry, blob, address, now)
+            if match is not None:
+                return match
+        return None
+
+
+def _entry(key: Any) -> AuthorizedKey:
+    if isinstance(key, AuthorizedKey):
+        return key
+    return AuthorizedKey(key.sshType(), key.blob())
+
+
+def _byKey(entry: AuthorizedKey, blob: bytes, address: str | None, now: float) -> _Match | None:
+    if entry.options.isAuthority or entry.keyBlob != blob or entry.check(address, now):
+        return None
+    try:
+        key = Key.fromString(blob, type="blob")
+    except BadKeyError:
+        return None
+    options = entry.options
+    return _Match(
+        key,
+        options.restrictions,
+        options.requireUserPresence,
+        options.requireUserVerification,
+    )
+
+
+def _byCertificate(
+    entry: AuthorizedKey,
+    certificate: Certificate,
+    username: bytes,
+    address: str | None,
+    now: float,
+) -> _Match | None:
+    options: KeyOptions = entry.options
+    if not options.isAuthority or entry.check(address, now):
+        return None
+    try:
+        grant = certificate.checkUser(
+            authorities=(entry.keyBlob,),
+            principals=options.principals if options.principals is not None else (username,),
+            now=now,
+            address=address,
+        )
+        granted = Restrictions(
+            forcedCommand=grant.forcedCommand,
+            allowPty=grant.permitPty,
+            allowAgentForwarding=grant.permitAgentForwarding,
+            allowPortForwarding=grant.permitPortForwarding,
+            allowX11Forwarding=grant.permitX11Forwarding,
+            allowUserRc=grant.permitUserRc,
+        )
+        restrictions = options.restrictions & granted
+    except (CertificateRejected, ConflictingRestrictions):
+        return None
+    return _Match(
+        certificate.key,
+        restrictions,
+        # Both have to do without the touch, one is enough to ask for more.
+        options.requireUserPresence or grant.requireUserPresence,
+        options.requireUserVerification or grant.requireUserVerification,
+    )
+
+
+def _verify(match: _Match, credentials: Any) -> bytes:
+    """The user's name, if the credentials are signed by the key that was found."""
+    context = getattr(credentials, "context", None)
+    if context is None and match.restrictions != UNRESTRICTED:
+        raise UnauthorizedLogin("the key is restricted, and nothing here would obey that")
+    if credentials.signature is None:
+        raise ValidPublicKey()
+    algorithm = CERTIFICATE_ALGORITHMS.get(credentials.algName, credentials.algName)
+    verified = match.key.verify(
+        credentials.signature,
+        credentials.sigData,
+        # The server has looked at the algorithm of its own requests. Of other credentials the
+        # key accepts what is modern.
+        signatureType=algorithm if context is not None else None,
+        requireUserPresence=match.requireUserPresence,
+        requireUserVerification=match.requireUserVerification,
+    )
+    if not verified:
+        raise UnauthorizedLogin("Key signature invalid.")
+    if context is not None:
+        try:
+            context.restrict(match.restrictions)
+        except ConflictingRestrictions as error:
+            raise UnauthorizedLogin(str(error)) from None
+        context.signatureVerified = True
+    username: bytes = credentials.username
+    return username
+
+
+@implementer(ICredentialsChecker)
+class SSHPublicKeyDatabase:
+    """Lets users in by their keys; for subclasses that override `checkKey`.
+
+    New code gives an `IAuthorizedKeysDB` to `SSHPublicKeyChecker`, which knows of restrictions.
+    """
+
+    credentialInterfaces = (ISSHPrivateKey,)
+
+    def requestAvatarId(self, credentials: Any) -> defer.Deferred[Any]:
+        """As for `SSHPublicKeyChecker`."""
+        checked = defer.maybeDeferred(self.checkKey, credentials)
+        return checked.addCallback(self._cbRequestAvatarId, credentials)
+
+    def checkKey(self, credentials: Any) -> Any:
+        """Whether `credentials.blob` is a key of the user `credentials.username`.
+
+        This one looks for it in the user's authorized_keys files, among the keys without options.
+
+        Returns:
+            A boolean, or a Deferred of one.
+        """
+        keys = UNIXAuthorizedKeysFiles(parseKey=Key.fromString)
+        return any(
+            key.blob() == credentials.blob for key in keys.getAuthorizedKeys(credentials.username)
+        )
+
+    def _cbRequestAvatarId(self, validKey: Any, credentials: Any) -> bytes:
+        if not validKey:
+            raise UnauthorizedLogin("Key not authorized")
+        try:
+            key = Key.fromString(credentials.blob, type="blob")
+        except BadKeyError:
+            raise UnauthorizedLogin("not a key") from None
+        return _verify(_Match(key, UNRESTRICTED, True, False), credentials)
