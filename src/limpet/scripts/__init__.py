@@ -1,0 +1,1 @@
+"""The commands: their arguments and what they say to a terminal, and nothing else."""

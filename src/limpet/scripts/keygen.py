@@ -1,0 +1,123 @@
+"""`limpet keygen`: make a key, show its fingerprint or its public half.
+
+Rule: what ssh-keygen prints is printed in its form, so that other programs can read it; an existing
+file is never written over.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from pathlib import Path
+
+import click
+
+from limpet.scripts.main import Mistake
+from limpet.ssh.keys import BadKeyError, EncryptedKeyError, Key, createKeyFiles, isPrivateToOwner
+
+KINDS = ("ed25519", "ecdsa", "rsa")
+
+
+def generate(
+    kind: str,
+    bits: int | None,
+    filename: str | None,
+    comment: str | None,
+    passphrase: str | None,
+) -> None:
+    """Make a key of the kind and write both its files."""
+    kind = kind.lower()
+    if kind not in KINDS:
+        raise Mistake(f"unknown type of key {kind!r}: one of {', '.join(KINDS)}")
+    path = Path(filename) if filename else Path.home() / ".ssh" / f"id_{kind}"
+    if path.exists():
+        raise Mistake(f"{path} exists already and is not written over")
+    if passphrase is None:
+        passphrase = _askNewPassphrase()
+    try:
+        key = Key.generate(kind, bits)
+    except (BadKeyError, ValueError) as failure:
+        raise Mistake(str(failure)) from None
+    text = _defaultComment() if comment is None else comment
+    try:
+        if filename is None:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+        createKeyFiles(key, path, comment=text, passphrase=passphrase or None)
+    except OSError as failure:
+        raise Mistake(f"{path}: {failure.strerror}") from None
+    click.echo(f"Your identification has been saved in {path}")
+    click.echo(f"Your public key has been saved in {path}.pub")
+    click.echo("The key fingerprint is:")
+    click.echo(f"{key.displayFingerprint()} {text}")
+
+
+def showFingerprint(filename: str | None) -> None:
+    """Print size, fingerprint, comment and type of the key in a file, public or private."""
+    path = _existing(filename)
+    public = path.with_name(path.name + ".pub")
+    # The public file also tells what a passphrase would hide.
+    source = public if public.is_file() else path
+    key = _load(source, None)
+    comment = _commentOf(source) or "no comment"
+    click.echo(f"{key.size()} {key.displayFingerprint()} {comment} ({key.type().upper()})")
+
+
+def showPublic(filename: str | None, passphrase: str | None) -> None:
+    """Print the public key of the private key in a file."""
+    path = _existing(filename)
+    if not isPrivateToOwner(path):
+        raise Mistake(f"{path}: its mode lets others use it; run: chmod 600 {path}")
+    try:
+        key = _load(path, passphrase)
+    except _NeedsPassphrase:
+        key = _load(path, getpass.getpass("Enter passphrase: "))
+    click.echo(key.public().toString("OPENSSH").decode("utf-8").rstrip("\n"))
+
+
+class _NeedsPassphrase(Mistake):
+    pass
+
+
+def _load(path: Path, passphrase: str | None) -> Key:
+    try:
+        return Key.fromFile(path, passphrase=passphrase)
+    except EncryptedKeyError:
+        raise _NeedsPassphrase(
+            f"{path}: the key is encrypted; give the passphrase with -N"
+        ) from None
+    except BadKeyError as failure:
+        raise Mistake(f"{path}: {failure}") from None
+    except OSError as failure:
+        raise Mistake(f"{path}: {failure.strerror}") from None
+
+
+def _existing(filename: str | None) -> Path:
+    path = Path(filename) if filename else Path.home() / ".ssh" / "id_ed25519"
+    if not path.exists():
+        raise Mistake(f"{path}: No such file or directory")
+    return path
+
+
+def _commentOf(path: Path) -> str:
+    try:
+        words = path.read_bytes().split(None, 2)
+    except OSError:
+        return ""
+    isPublicLine = len(words) == 3 and words[0].startswith((b"ssh-", b"ecdsa-", b"sk-"))
+    return words[2].decode("utf-8", "replace").strip() if isPublicLine else ""
+
+
+def _askNewPassphrase() -> str:
+    first = getpass.getpass("Enter passphrase (empty for no passphrase): ")
+    if first != getpass.getpass("Enter same passphrase again: "):
+        raise Mistake("the passphrases are not the same")
+    return first
+
+
+def _defaultComment() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

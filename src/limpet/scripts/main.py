@@ -1,0 +1,122 @@
+"""The command `limpet` and its subcommands.
+
+Rule: what a subcommand needs is imported when it runs, so that `limpet --help` is quick. A mistake
+of the person's is told in one sentence on standard error and ends with exit status 2.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from limpet._version import __version__
+
+USAGE_STATUS = 2
+"""Exit status where what was asked for cannot be done as it was asked."""
+
+
+class Mistake(click.ClickException):
+    """Something that the person can put right; told without a traceback."""
+
+    exit_code = USAGE_STATUS
+
+    def show(self, file: Any = None) -> None:
+        """Say it."""
+        click.echo(f"limpet: {self.format_message()}", err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="limpet", message="%(prog)s %(version)s")
+def main() -> None:
+    """SSH for Python: serve logins, make keys."""
+
+
+@main.command()
+@click.option(
+    "--listen",
+    "-l",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Where to listen; may be given several times. [::1]:2222 for IPv6, port 0 for a free one."
+    "  [default: 127.0.0.1:2222]",
+)
+@click.option(
+    "--host-key",
+    multiple=True,
+    metavar="FILE",
+    help="A private host key; one of each type. Without one, a key is made and kept.",
+)
+@click.option(
+    "--authorized-keys",
+    multiple=True,
+    metavar="FILE",
+    help="Keys that let a user in.  [default: ~/.ssh/authorized_keys]",
+)
+@click.option("--config", metavar="FILE", help="Settings, in TOML.")
+@click.option(
+    "--log-level",
+    metavar="LEVEL",
+    help="debug, info, warn or error.  [default: info]",
+)
+def serve(
+    listen: tuple[str, ...],
+    host_key: tuple[str, ...],
+    authorized_keys: tuple[str, ...],
+    config: str | None,
+    log_level: str | None,
+) -> None:
+    """Let users of this machine log in with their own ssh.
+
+    As an ordinary user it serves that user alone, as root every user. SIGTERM lets sessions end
+    before the server does, a second one ends it at once; SIGHUP reads settings and keys again.
+    """
+    from limpet.scripts.serve import run
+
+    run(
+        {
+            "listen": listen,
+            "hostKeys": host_key,
+            "authorizedKeys": tuple(asPattern(name) for name in authorized_keys),
+            "logLevel": log_level,
+        },
+        config,
+    )
+
+
+def asPattern(name: str) -> str:
+    """A file that was named to a shell, in the form of the setting `authorized-keys`."""
+    return os.path.abspath(name).replace("%", "%%")
+
+
+@main.command()
+@click.option("-t", "kind", metavar="TYPE", default="ed25519", help="ed25519, ecdsa or rsa.")
+@click.option("-b", "bits", type=int, metavar="BITS", help="Size, for ecdsa and rsa.")
+@click.option("-f", "filename", metavar="FILE", help="Where the private key is or shall be.")
+@click.option("-C", "comment", metavar="TEXT", help="What stands beside the key.")
+@click.option(
+    "-N", "passphrase", metavar="PASSPHRASE", help="What encrypts it; asked for if not given."
+)
+@click.option("-l", "show", is_flag=True, help="Show the fingerprint of the key in FILE.")
+@click.option("-y", "public", is_flag=True, help="Print the public key of the private key in FILE.")
+def keygen(
+    kind: str,
+    bits: int | None,
+    filename: str | None,
+    comment: str | None,
+    passphrase: str | None,
+    show: bool,
+    public: bool,
+) -> None:
+    """Make a key, or show one. The options are those of ssh-keygen."""
+    from limpet.scripts import keygen as command
+
+    if show and public:
+        raise Mistake("-l and -y exclude each other")
+    if show:
+        command.showFingerprint(filename)
+    elif public:
+        command.showPublic(filename, passphrase)
+    else:
+        command.generate(kind, bits, filename, comment, passphrase)

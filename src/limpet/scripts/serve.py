@@ -1,0 +1,131 @@
+"""`limpet serve`: from arguments to a running server, and what a person is told about it.
+
+Rule: it says where it listens, by which key it is known, and what to type; and if nobody could log
+in as things are, what to do about that.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from limpet._reactor import getReactor
+from limpet._version import __version__
+from limpet.scripts.main import Mistake
+from limpet.server.hostkeys import HostKeyError
+from limpet.server.logs import startLogging
+from limpet.server.service import ListenFailed, Server
+from limpet.server.settings import Address, Settings, SettingsError, load
+from limpet.ssh.keys import Key
+from limpet.unix import Account
+
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""What to type for an address that stands for all of them."""
+
+
+def run(overrides: Mapping[str, Any], config: str | None) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        overrides: Settings from the command line, by field.
+        config: The settings file.
+    """
+    try:
+        settings = load(config, overrides)
+    except SettingsError as failure:
+        raise Mistake(str(failure)) from None
+    startLogging(sys.stderr, settings.logLevel)
+    forbidCoreDumps()
+    reactor = getReactor()
+    try:
+        server = Server(reactor, settings, lambda: load(config, overrides))
+        addresses = server.start()
+    except (HostKeyError, ListenFailed) as failure:
+        raise Mistake(str(failure)) from None
+    announce(server.settings, addresses, server.hostKeys)
+    server.finished.addCallback(lambda _: reactor.stop())
+    reactor.callWhenRunning(server.handleSignals)
+    reactor.run()
+
+
+def forbidCoreDumps() -> None:
+    """Keep host keys out of core files; sessions inherit it, and may raise it again."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+
+
+def announce(settings: Settings, addresses: Sequence[Address], hostKeys: Sequence[Key]) -> None:
+    """Say where the server is and how to get in."""
+    user = currentUser()
+    click.echo(f"limpet {__version__}")
+    for address in addresses:
+        click.echo(f"  listening on  {address}")
+    for key in hostKeys:
+        click.echo(f"  host key      {key.type()} {key.displayFingerprint()}")
+    for address in addresses:
+        click.echo(f"  log in with   {loginCommand(user, address)}")
+    advice = adviceFor(settings)
+    if advice:
+        click.echo("")
+        click.echo(advice)
+    sys.stdout.flush()
+
+
+def loginCommand(user: str, address: Address) -> str:
+    """The `ssh` command to type on this machine."""
+    host = ANY_ADDRESS.get(address.host, address.host)
+    port = "" if address.port == 22 else f"-p {address.port} "
+    return f"ssh {port}{user}@{host}"
+
+
+def currentUser() -> str:
+    """The name of the account that this process runs as."""
+    try:
+        return Account.current().name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def adviceFor(settings: Settings) -> str:
+    """What to do where the user who runs the server could not log in; empty where they could."""
+    home = Path.home()
+    tokens = {"%h": str(home), "%u": currentUser(), "%%": "%"}
+    files = [
+        home / re.sub("%.", lambda found: tokens[found[0]], name)
+        for name in settings.authorizedKeys
+    ]
+    if any(hasKeys(path) for path in files):
+        return ""
+    target = files[0]
+    try:
+        candidates = sorted(home.joinpath(".ssh").glob("id_*.pub"))
+    except OSError:
+        candidates = []
+    lines = [f"Nobody's key is in {target} yet, so {currentUser()} cannot log in. To change that:"]
+    if candidates:
+        public = candidates[0]
+    else:
+        private = home / ".ssh" / "id_ed25519"
+        public = private.with_name(private.name + ".pub")
+        lines.append(f"  ssh-keygen -t ed25519 -f {private}")
+    if not target.parent.is_dir():
+        lines.append(f"  mkdir -m 700 -p {target.parent}")
+    lines.append(f"  cat {public} >> {target} && chmod 600 {target}")
+    lines.append("The server need not be started again.")
+    return "\n".join(lines)
+
+
+def hasKeys(path: Path) -> bool:
+    """Whether the file has a line that is neither empty nor a comment."""
+    try:
+        with path.open("rb") as file:
+            return any(line.strip() and not line.lstrip().startswith(b"#") for line in file)
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""What `limpet serve` is made of: settings, limits, keys, listening and the running server."""

@@ -1,0 +1,156 @@
+"""What `limpet serve` makes of a connection: limits before it, accounting while it lasts.
+
+Rule: a connection counts as one without a login from its accept until somebody is logged in or it
+is gone, exactly once; a refused one costs no transport.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.logger import Logger
+
+from limpet.core.negotiation import ALL_MODERN, DEFAULT, HARDENED, LEGACY, AlgorithmLists
+from limpet.server.limits import SourceLimit
+from limpet.server.settings import Settings
+from limpet.ssh.factory import SSHFactory
+from limpet.ssh.keys import Key
+from limpet.ssh.transport import SSHServerTransport
+
+PROFILES: dict[str, AlgorithmLists] = {
+    "default": DEFAULT,
+    "hardened": HARDENED,
+    "modern": ALL_MODERN,
+    "legacy": LEGACY,
+}
+"""What the setting `algorithms` stands for."""
+
+REFUSAL_LINE_SECONDS = 1.0
+"""At most one line about refused connections is logged in this time."""
+
+
+class ServeTransport(SSHServerTransport):
+    """One connection of `limpet serve`."""
+
+    _isStarting = False
+
+    def connectionAdmitted(self) -> None:
+        """The factory counts this connection as one without a login."""
+        self._isStarting = True
+
+    def setService(self, service: Any) -> None:
+        """A login is complete when the service behind user authentication starts."""
+        super().setService(service)
+        avatar = getattr(self, "avatar", None)
+        if avatar is not None and service.name != b"ssh-userauth":
+            self._started()
+            user = getattr(avatar, "username", "?")
+            self._log.info("{peer}: {user} is logged in", peer=peerName(self), user=user)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """The connection is gone."""
+        self._started()
+        self.factory.connections.discard(self)
+        super().connectionLost(reason)
+
+    def _started(self) -> None:
+        if self._isStarting:
+            self._isStarting = False
+            self.factory.startups.done()
+
+    def isIdle(self) -> bool:
+        """Whether nothing runs on this connection that somebody would miss."""
+        return not getattr(self.service, "channels", None)
+
+
+def peerName(transport: Any) -> str:
+    """The peer as the log shows it."""
+    address = getattr(transport.getPeer(), "address", None)
+    return f"{getattr(address, 'host', '?')}:{getattr(address, 'port', '?')}"
+
+
+class ServeFactory(SSHFactory):
+    """Makes the connections of one server.
+
+    Args:
+        reactor: Tells the time.
+        settings: What to serve by.
+        hostKeys: Key type to private key.
+        portal: Logs users in.
+
+    Attributes:
+        connections: All that are open.
+        startups: Limits those without a login.
+        isClosing: Whether no more are taken.
+    """
+
+    protocol = ServeTransport
+    noisy = False
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, settings: Settings, hostKeys: dict[bytes, Key], portal: Any
+    ) -> None:
+        self._reactor = reactor
+        self.connections: set[ServeTransport] = set()
+        self.isClosing = False
+        self._refusals = 0
+        self._nextRefusalLine = 0.0
+        self.startups = settings.startupLimit()
+        self.sources = SourceLimit(settings.handshakesPerSecond)
+        self.bannerText: str | None = None
+        self.configure(settings, hostKeys, portal)
+
+    def configure(self, settings: Settings, hostKeys: dict[bytes, Key], portal: Any) -> None:
+        """Serve connections from now on by these; those that are open stay as they are."""
+        pending = self.startups.pending
+        self.startups = settings.startupLimit()
+        self.startups.pending = pending
+        if settings.handshakesPerSecond != self.sources.perSecond:
+            self.sources = SourceLimit(settings.handshakesPerSecond)
+        self.settings = settings
+        self.portal = portal
+        self.privateKeys = dict(hostKeys)
+        self.publicKeys = {kind: key.public() for kind, key in hostKeys.items()}
+        self.algorithms = PROFILES[settings.algorithms]
+        self.bannerText = settings.banner or None
+        self.primes = None
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """The transport of one connection; None for one that is not taken."""
+        host = getattr(addr, "host", "")
+        if self.isClosing:
+            return None
+        if not self.sources.admit(host, self._reactor.seconds()):
+            self._refused(host, "too many connections from there")
+            return None
+        if not self.startups.admit():
+            self._refused(host, "too many connections wait for a login")
+            return None
+        transport: ServeTransport | None = None
+        try:
+            transport = super().buildProtocol(addr)
+        finally:
+            if transport is None:
+                self.startups.done()
+        if transport is not None:
+            transport.loginGraceSeconds = self.settings.loginGraceSeconds
+            transport.keepaliveSeconds = self.settings.keepaliveSeconds
+            transport.connectionAdmitted()
+            self.connections.add(transport)
+        return transport
+
+    def _refused(self, host: str, reason: str) -> None:
+        # A flood of connections is not to become a flood of lines.
+        self._refusals += 1
+        now = self._reactor.seconds()
+        if now >= self._nextRefusalLine:
+            self._nextRefusalLine = now + REFUSAL_LINE_SECONDS
+            count, self._refusals = self._refusals, 0
+            self._log.info(
+                "{host}: refused, {reason}; {count} since the last such line",
+                host=host,
+                reason=reason,
+                count=count,
+            )

@@ -1,0 +1,108 @@
+"""The server's log: one line per event on standard error, whatever is in it.
+
+Rule: what came from a peer cannot make a line, move the cursor or end the line that it is in; all
+that is not printable is written as an escape (attack table M7). Nothing here knows a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, TextIO
+
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogFilterPredicate,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    PredicateResult,
+    formatEvent,
+    globalLogBeginner,
+)
+from zope.interface import implementer
+
+MAX_LINE = 2000
+"""Longest text of one line, in characters; longer ones are cut."""
+
+
+def escaped(text: str) -> str:
+    """`text` on one line: everything that is not printable as \\n, \\x1b, \\u202e."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
+@implementer(ILogObserver)
+class LineObserver:
+    """Writes each event as `2026-01-31T23:59:59Z info limpet.server: text`.
+
+    Args:
+        stream: Where to.
+        traces: Whether a failure is followed by its whole traceback, in the same line.
+    """
+
+    def __init__(self, stream: TextIO, traces: bool = False) -> None:
+        self.stream = stream
+        self.traces = traces
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write one event."""
+        moment = time.strftime(
+            "%Y-%m-%dT%H:%M:%SZ", time.gmtime(event.get("log_time", time.time()))
+        )
+        level = getattr(event.get("log_level"), "name", "info")
+        text = formatEvent(event)
+        failure = event.get("log_failure")
+        if failure is not None:
+            text = f"{text}: {self._shown(failure)}" if text else self._shown(failure)
+        name = event.get("log_namespace") or "-"
+        line = escaped(text[:MAX_LINE])
+        try:
+            self.stream.write(f"{moment} {level} {name}: {line}\n")
+            self.stream.flush()
+        except (OSError, ValueError):
+            # Nobody reads the log any more; that does not end sessions.
+            return
+
+    def _shown(self, failure: Any) -> str:
+        kind = getattr(failure.type, "__name__", str(failure.type))
+        text = f"{kind}: {failure.getErrorMessage()}"
+        if self.traces:
+            return f"{text}: {failure.getTraceback()}"
+        frames = failure.frames
+        if frames:
+            method, filename, line = frames[-1][:3]
+            text += f" ({os.path.basename(filename)}:{line} in {method})"
+        return text
+
+
+@implementer(ILogFilterPredicate)
+class _OurOwn:
+    """Of other packages only what is at least a warning."""
+
+    def __call__(self, event: LogEvent) -> Any:
+        level = event.get("log_level", LogLevel.info)
+        if level >= LogLevel.warn or str(event.get("log_namespace", "")).startswith("limpet"):
+            return PredicateResult.maybe
+        return PredicateResult.no
+
+
+def startLogging(stream: TextIO, level: str = "info") -> LogLevelFilterPredicate:
+    """Log to `stream` from now on.
+
+    Returns:
+        What holds the level; its `setLogLevelForNamespace` changes it.
+    """
+    levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
+    observer = LineObserver(stream, traces=level == "debug")
+    globalLogBeginner.beginLoggingTo(
+        [FilteringLogObserver(observer, [_OurOwn(), levels])],
+        discardBuffer=True,
+        redirectStandardIO=False,
+    )
+    return levels

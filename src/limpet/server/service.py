@@ -1,0 +1,224 @@
+"""A running server: its ports, its keys, and what the signals to it mean.
+
+Rule: whoever is connected keeps what there was when they came; new connections get what is there
+now.
+
+    start ──▶ ports listen ──▶ SIGHUP: settings, host keys and policy anew, for new connections
+                           ──▶ SIGTERM, SIGINT: no new connections; sessions may end by themselves
+                                 for drainSeconds ──▶ connections closed, programs hung up
+                           ──▶ a second one: the same at once, programs killed
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from limpet.checkers import AuthorizedKeysFiles, SSHPublicKeyChecker
+from limpet.server.factory import ServeFactory
+from limpet.server.hostkeys import HostKeyError, loadHostKeys, ownHostKey, stateDirectory
+from limpet.server.listening import ServerPort, listen
+from limpet.server.settings import Address, Settings, SettingsError
+from limpet.ssh.keys import Key
+from limpet.unix import SessionPolicy, UnixSSHRealm
+from limpet.wire.numbers import DISCONNECT_BY_APPLICATION
+
+DRAIN_CHECK_SECONDS = 0.1
+"""How often a server that drains looks whether its sessions have ended."""
+
+LAST_WORDS_SECONDS = 2.0
+"""How long connections and programs have to end once they were told to."""
+
+
+class ListenFailed(Exception):
+    """An address cannot be listened on; the text says which and why."""
+
+
+class Server:
+    """One `limpet serve`.
+
+    Args:
+        reactor: What runs it.
+        settings: What to serve by.
+        reload: Reads the settings again; for SIGHUP.
+
+    Attributes:
+        factory: Makes the connections.
+        realm: Makes the users.
+        ports: The listening sockets.
+        finished: Fires with None when all is over.
+
+    Raises:
+        HostKeyError: A host key cannot be used.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, settings: Settings, reload: Callable[[], Settings] | None = None
+    ) -> None:
+        self._reactor = reactor
+        self._reload = reload
+        self.settings = settings
+        hostKeys = findHostKeys(settings)
+        self.realm = UnixSSHRealm(policyOf(settings), reactor)
+        self.portal = self._makePortal(settings)
+        self.factory = ServeFactory(reactor, settings, hostKeys, self.portal)
+        self.ports: list[ServerPort] = []
+        self.finished: Deferred[None] = Deferred()
+        self._drainTimer: Any = None
+        self._deadline: float | None = None
+        self._isOver = False
+
+    @property
+    def hostKeys(self) -> list[Key]:
+        """The host keys, the preferred one first."""
+        return list(self.factory.privateKeys.values())
+
+    def _makePortal(self, settings: Settings) -> Portal:
+        return Portal(self.realm, [SSHPublicKeyChecker(authorizedKeysOf(settings))])
+
+    def start(self) -> list[Address]:
+        """Listen.
+
+        Returns:
+            Where, with the real ports.
+
+        Raises:
+            ListenFailed: One address is not to be had; none is listened on.
+        """
+        for address in self.settings.addresses():
+            try:
+                self.ports.append(listen(self._reactor, address.host, address.port, self.factory))
+            except CannotListenError as failure:
+                for port in self.ports:
+                    port.stopListening()  # type: ignore[no-untyped-call]
+                self.ports.clear()
+                reason = failure.socketError
+                raise ListenFailed(
+                    f"cannot listen on {address}: {getattr(reason, 'strerror', None) or reason}"
+                ) from None
+        return [port.address() for port in self.ports]
+
+    def reload(self) -> None:
+        """Take over changed settings, host keys and policy; where they are bad, keep the old."""
+        if self._reload is None or self._isOver:
+            return
+        try:
+            settings = self._reload()
+            hostKeys = findHostKeys(settings)
+        except (SettingsError, HostKeyError) as failure:
+            self._log.error("nothing was reloaded: {reason}", reason=str(failure))
+            return
+        if settings.listen != self.settings.listen:
+            self._log.warn("the addresses to listen on change with a restart only")
+        self.settings = settings
+        self.realm.policy = policyOf(settings)
+        self.portal = self._makePortal(settings)
+        self.factory.configure(settings, hostKeys, self.portal)
+        self._log.info("settings and host keys reloaded, for new connections")
+
+    def stop(self) -> None:
+        """End: the first time gently, the second time at once."""
+        if self._isOver:
+            return
+        if self.factory.isClosing:
+            self._log.info("ending at once")
+            self._end(kill=True)
+            return
+        self.factory.isClosing = True
+        for port in self.ports:
+            port.stopListening()  # type: ignore[no-untyped-call]
+        self.ports.clear()
+        self._deadline = self._reactor.seconds() + self.settings.drainSeconds
+        self._drain(isFirst=True)
+
+    def _drain(self, isFirst: bool = False) -> None:
+        self._drainTimer = None
+        for connection in tuple(self.factory.connections):
+            if connection.isIdle():
+                connection.sendDisconnect(DISCONNECT_BY_APPLICATION, b"the server is shutting down")
+        waiting = sum(not connection.isIdle() for connection in self.factory.connections)
+        if not waiting or self._reactor.seconds() >= (self._deadline or 0.0):
+            self._end(kill=False)
+            return
+        if isFirst:
+            self._log.info(
+                "{count} connections have sessions; they may end within {seconds} s",
+                count=waiting,
+                seconds=self.settings.drainSeconds,
+            )
+        self._drainTimer = self._reactor.callLater(DRAIN_CHECK_SECONDS, self._drain)
+
+    def _end(self, kill: bool) -> None:
+        self._isOver = True
+        if self._drainTimer is not None:
+            self._drainTimer.cancel()
+            self._drainTimer = None
+        for connection in tuple(self.factory.connections):
+            connection.sendDisconnect(DISCONNECT_BY_APPLICATION, b"the server is shutting down")
+        for child in tuple(self.realm.children):
+            if kill:
+                child.killNow()
+            else:
+                child.hangUp(LAST_WORDS_SECONDS / 2)
+        self._deadline = self._reactor.seconds() + LAST_WORDS_SECONDS
+        self._finish()
+
+    def _finish(self) -> None:
+        over = self._reactor.seconds() >= (self._deadline or 0.0)
+        if over:
+            for child in tuple(self.realm.children):
+                child.killNow()
+        if over or not (self.factory.connections or self.realm.children):
+            self.finished.callback(None)
+        else:
+            self._reactor.callLater(DRAIN_CHECK_SECONDS / 5, self._finish)
+
+    def handleSignals(self) -> None:
+        """Have SIGTERM and SIGINT mean `stop`, and SIGHUP `reload`; in the main thread only."""
+        meanings = {
+            signal.SIGTERM: self.stop,
+            signal.SIGINT: self.stop,
+            signal.SIGHUP: self.reload,
+        }
+        for number, meaning in meanings.items():
+            signal.signal(number, self._later(meaning))
+
+    def _later(self, meaning: Callable[[], None]) -> Callable[[int, Any], None]:
+        def handler(number: int, frame: Any) -> None:
+            self._reactor.callFromThread(meaning)
+
+        return handler
+
+
+def findHostKeys(settings: Settings) -> dict[bytes, Key]:
+    """The host keys that the settings name, or our own. Raises HostKeyError where one is bad."""
+    paths = settings.hostKeys or (str(ownHostKey(stateDirectory())),)
+    return loadHostKeys(paths)
+
+
+def authorizedKeysOf(settings: Settings) -> AuthorizedKeysFiles:
+    """The files of keys that the settings name."""
+    # One user's server reads that user's own files; root's may wait for a file server of many
+    # users' homes, which must not stop everybody else.
+    inThread = os.geteuid() == 0 and any("%" in name for name in settings.authorizedKeys)
+    return AuthorizedKeysFiles(settings.authorizedKeys, inThread=inThread)
+
+
+def policyOf(settings: Settings) -> SessionPolicy:
+    """What the settings allow in sessions."""
+    return SessionPolicy(
+        acceptEnvironment=tuple(name.encode("utf-8") for name in settings.acceptEnv),
+        path=settings.path or None,
+        allowPty=settings.allowPty,
+        hangupGraceSeconds=settings.hangupGraceSeconds,
+        maxSessions=settings.maxSessions,
+    )
