@@ -79,7 +79,10 @@ def loadOrCreateKey(
         try:
             createKeyFiles(key, filename)
         except FileExistsError:
-            # Somebody else made it in the meantime; theirs is the one that stays.
+            # Somebody else made it in the meantime, and theirs stays; or the public file was there
+            # alone, which a person has to look at.
+            if not os.path.exists(filename):
+                raise
             key = Key.fromFile(filename)
     if key.isPublic():
         raise BadKeyError("a public key where a private one is needed")

@@ -50,9 +50,10 @@ def decodeFields(reader: Reader) -> KeyMaterial:
     if keyType == publicblob.ED25519:
         public, secret = reader.string(), reader.string()
         material.ed25519Public(public)
-        if len(secret) != 2 * material.ED25519_KEY_SIZE:
-            raise BadKeyError(f"an Ed25519 private key of {len(secret)} bytes instead of 64")
-        return KeyMaterial(material.ed25519Private(public, secret[: material.ED25519_KEY_SIZE]))
+        seed, again = secret[: material.ED25519_KEY_SIZE], secret[material.ED25519_KEY_SIZE :]
+        if again != public:
+            raise BadKeyError("an Ed25519 private key whose two copies of the public key differ")
+        return KeyMaterial(material.ed25519Private(public, seed))
     if keyType in publicblob.EC_KEY_TYPES:
         if reader.string() != publicblob.EC_KEY_TYPES[keyType]:
             raise BadKeyError("an ECDSA key whose type and curve differ")

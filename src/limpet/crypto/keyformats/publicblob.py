@@ -131,5 +131,8 @@ def keyType(keyObject: KeyObject, application: bytes | None = None) -> bytes:
 
 
 def shown(name: bytes) -> str:
-    """A name from a peer, as it may stand in a message: printable ASCII, at most 64 bytes."""
-    return name[:MAX_TYPE_LENGTH].decode("ascii", "backslashreplace")
+    """A name from a peer as it may stand in a message: at most 64 bytes, only printable ASCII."""
+    return "".join(
+        chr(byte) if 0x20 <= byte < 0x7F and byte != 0x5C else f"\\x{byte:02x}"
+        for byte in name[:MAX_TYPE_LENGTH]
+    )
