@@ -112,7 +112,9 @@ def checkGroup(group: Group) -> str | None:
 @functools.lru_cache(maxsize=_CHECKED_GROUPS)
 def isSafePrime(number: int) -> bool:
     """Whether `number` and (`number` - 1) / 2 are odd primes, the latter by `PRIMALITY_ROUNDS`."""
-    if number < 7 or number & 3 != 3:
+    if number < 11:
+        return number in (5, 7)
+    if number & 3 != 3:
         return False
     half = number >> 1
     for divisor in _SMALL_PRIMES:
