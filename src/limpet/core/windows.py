@@ -5,7 +5,8 @@ Three rules:
 1. A sender never has more than 2**32 - 1 bytes of window; a peer that grants more breaks the
    protocol.
 2. A receiver grants again when less than half of its window is left, and then all that is missing:
-   few messages, and the sender never waits for a consumer that keeps up.
+   few messages, and the sender never waits for a consumer that keeps up. An empty window always
+   counts as less than half, or one of a single byte would never open again.
 3. Where the consumer is paused, nothing is granted; what is due is granted when it resumes. What
    waits at a paused consumer is therefore bounded by the window.
 
@@ -44,4 +45,4 @@ def enlarged(left: int, granted: int) -> int:
 
 def creditDue(size: int, left: int) -> int:
     """How many bytes to grant the peer: 0 while half of the window `size` is left."""
-    return size - left if left < size // 2 else 0
+    return size - left if left < size // 2 or not left else 0

@@ -561,8 +561,9 @@ class SSHConnection(SSHService):
         if channel.inputEnded or not length:
             return
         channel.localWindowLeft = left
-        if left < channel.localWindowSize // 2 and not channel.inputPaused:
-            self.adjustWindow(channel, channel.localWindowSize - left)
+        due = creditDue(channel.localWindowSize, left)
+        if due and not channel.inputPaused:
+            self.adjustWindow(channel, due)
         channel.dataReceived(bytes(packet[8:]))
 
     def ssh_CHANNEL_EXTENDED_DATA(self, packet: bytes) -> None:

@@ -1,0 +1,185 @@
+"""Whole sessions in memory: the same result however the stream is cut, or a clean end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from limpet.core.rekey import RekeyPolicy
+from tests.pair.harness import Portions, randomPortions, singleBytes, whole
+from tests.pair.stack import OUTPUT_SIZE, CommandChannel, Stack, pattern
+
+PORTIONS = {
+    "whole": whole,
+    "single bytes": singleBytes,
+    "random": randomPortions(11, 5000),
+    "small": randomPortions(12, 30),
+}
+
+
+def assertComplete(channel: CommandChannel, size: int = OUTPUT_SIZE) -> None:
+    """`both` has written all it writes, and ended as it should, in the order of the RFC."""
+    assert bytes(channel.out) == pattern(size, b"out")
+    assert bytes(channel.err) == pattern(size, b"err")
+    assert channel.status == 7
+    assert channel.events == ["open", "success", "data", "eof", "exit-status", "closed"]
+
+
+def both(size: int = OUTPUT_SIZE) -> bytes:
+    return b"both %d" % size
+
+
+@pytest.mark.parametrize("name", PORTIONS)
+def test_outputIsCompleteAndInOrder(name: str) -> None:
+    size = 20_000 if name == "single bytes" else OUTPUT_SIZE
+    channel = CommandChannel(both(size))
+    stack = Stack([channel], PORTIONS[name])
+    stack.run()
+    assertComplete(channel, size)
+
+
+@pytest.mark.parametrize("window", [1, 7, 1000, 40_000])
+def test_smallWindowsLoseNothing(window: int) -> None:
+    size = 3_000 if window < 10 else 50_000
+    channel = CommandChannel(both(size), localWindow=window, localMaxPacket=window)
+    stack = Stack([channel])
+    stack.run()
+    assertComplete(channel, size)
+
+
+@pytest.mark.parametrize("portions", [whole, randomPortions(5)], ids=["whole", "random"])
+def test_inputIsEchoed(portions: Portions) -> None:
+    sent = pattern(700_000, b"in")
+    channel = CommandChannel(b"echo", sent)
+    stack = Stack([channel], portions)
+    stack.run()
+    assert bytes(channel.out) == sent
+    assert channel.status == 0
+    assert channel.events[-3:] == ["eof", "exit-status", "closed"]
+
+
+def test_manySessionsSideBySide() -> None:
+    channels = [CommandChannel(both(40_000 + number)) for number in range(10)]
+    stack = Stack(channels, randomPortions(6))
+    stack.run()
+    for number, channel in enumerate(channels):
+        assertComplete(channel, 40_000 + number)
+    assert stack.server.service.channels == {}
+    assert stack.client.service.channels == {}
+
+
+def test_theEleventhSessionIsRefusedAndTheOthersWork() -> None:
+    channels = [CommandChannel(b"echo", b"x") for _ in range(11)]
+    stack = Stack(channels)
+    stack.pump()
+    # `echo` ends with the client's EOF, so a session may end before the next is opened.
+    for channel in channels:
+        assert channel.events[-1] in ("closed", "failed")
+
+
+def test_noiseBetweenAllPackets() -> None:
+    def noisy(client: Any, server: Any) -> None:
+        for end in (client, server):
+            send = end._sendNow
+
+            def withNoise(number: int, payload: bytes, send: Any = send, end: Any = end) -> None:
+                if end.sessionID is not None and end._keyExchangeState == end._KEY_EXCHANGE_NONE:
+                    send(2, b"\x00\x00\x00\x05noise")
+                    send(4, b"\x00\x00\x00\x00\x05noise\x00\x00\x00\x00")
+                send(number, payload)
+
+            end._sendNow = withNoise
+
+    channel = CommandChannel(both())
+    stack = Stack([channel], randomPortions(7), noisy)
+    stack.run()
+    assertComplete(channel)
+
+
+@pytest.mark.parametrize("cipher", ["aes128-gcm@openssh.com", "aes128-ctr"])
+def test_rekeyingAllTheTimeLosesNothing(cipher: str) -> None:
+    exchanges: list[int] = []
+
+    def eager(client: Any, server: Any) -> None:
+        client.rekeyPolicy = server.rekeyPolicy = RekeyPolicy(maxBytes=64 * 1024)
+        client.supportedCiphers = [cipher.encode()]
+        newKeys = server._newKeys
+
+        def counted() -> None:
+            exchanges.append(1)
+            newKeys()
+
+        server._newKeys = counted
+
+    channel = CommandChannel(both())
+    stack = Stack([channel], randomPortions(8), eager)
+    stack.run()
+    assertComplete(channel)
+    assert len(exchanges) > 3
+
+
+def test_compressedSession() -> None:
+    def compressed(client: Any, server: Any) -> None:
+        client.supportedCompressions = server.supportedCompressions = [b"zlib@openssh.com"]
+
+    channel = CommandChannel(both())
+    stack = Stack([channel], randomPortions(9), compressed)
+    stack.run()
+    assertComplete(channel)
+    assert stack.server.outgoingCompression is not None
+
+
+def test_userIsLoggedOutOnce() -> None:
+    channel = CommandChannel(b"exit 3")
+    stack = Stack([channel])
+    stack.run()
+    assert channel.status == 3
+    (avatar,) = stack.avatars
+    assert avatar.loggedOut == 0
+    stack.client.loseConnection()
+    stack.pump()
+    assert stack.ended
+    assert avatar.loggedOut == 1
+    assert stack.clock.getDelayedCalls() == []
+
+
+def test_cutAtEveryDeliveryEndsCleanly() -> None:
+    def run(failAt: int | None) -> tuple[Stack, CommandChannel]:
+        channel = CommandChannel(both(60_000))
+        stack = Stack([channel], randomPortions(10, 2000))
+        stack.failAt = failAt
+        stack.run()
+        return stack, channel
+
+    whole, channel = run(None)
+    assertComplete(channel, 60_000)
+    assert whole.operations > 50
+    for failAt in range(1, whole.operations + 1):
+        stack, channel = run(failAt)
+        assert stack.ended, failAt
+        # What did arrive is a prefix of what was sent: nothing is swapped, doubled or made up.
+        assert pattern(60_000, b"out").startswith(bytes(channel.out))
+        assert pattern(60_000, b"err").startswith(bytes(channel.err))
+        # Everybody was told, once, and nothing is left over.
+        assert channel.events.count("closed") == int("open" in channel.events)
+        assert all(avatar.loggedOut == 1 for avatar in stack.avatars)
+        assert stack.clock.getDelayedCalls() == []
+        assert stack.client.service is None
+        assert stack.server.service is None
+
+
+def test_aFullTransportPausesTheProgram() -> None:
+    """What a program writes beyond the window stays with the channel, and moves when it may."""
+    channel = CommandChannel(both(), localWindow=2 << 20)
+    stack = Stack([channel])
+    original = stack.serverTransport.write
+
+    def slow(data: bytes) -> None:
+        original(data)
+        if len(stack.serverTransport.written) > 200_000:
+            raise AssertionError("written far beyond what the transport asked for")
+
+    stack.serverTransport.write = slow  # type: ignore[method-assign]
+    stack.run()
+    assertComplete(channel)
