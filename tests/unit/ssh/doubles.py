@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
 from limpet.ssh.channel import SSHChannel
 from limpet.ssh.connection import SSHConnection, messages
@@ -20,6 +21,14 @@ from limpet.wire.numbers import (
 
 REMOTE = 255
 """The number that the imagined peer gives its end of a channel."""
+
+
+class LoggingTestCase(SynchronousTestCase):
+    """A test that looks at logged errors; those it does not look at make it fail."""
+
+    def logged(self, *types: type[Exception]) -> int:
+        """How many errors of these types (of any, without) were logged since the last call."""
+        return len(self.flushLoggedErrors(*types))  # type: ignore[no-untyped-call]
 
 
 class RecordingTransport:
