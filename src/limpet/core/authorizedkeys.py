@@ -268,6 +268,8 @@ def _endOfOptions(text: bytes) -> int:
 def _parseBlob(keyType: bytes, encoded: bytes) -> bytes:
     if not encoded:
         raise BadLine("a type without a key")
+    if len(encoded) % 4:
+        raise BadLine("a key whose Base64 is cut short, or goes on too long")
     try:
         blob = binascii.a2b_base64(encoded, strict_mode=True)
         named = Reader(blob).string()
