@@ -91,6 +91,12 @@ class TestPrograms:
         assert (status, hashlib.sha256(out).hexdigest()) == (0, DIGEST)
 
 
+def test_plink_hears_every_status(host: Host, plink: list[str]) -> None:
+    # It closes the channel when it has heard EOF: the status has to be on its way by then.
+    for _ in range(20):
+        assert runTool(host, [*plink, "sha256sum; exit 7"], DATA)[0] == 7
+
+
 def test_plink_with_a_terminal(host: Host, plink: list[str]) -> None:
     _, out, _ = runTool(host, [*plink[:-1], "-t", plink[-1], "tty && stty size && echo $TERM"])
     assert out.startswith(b"/dev/")

@@ -71,6 +71,9 @@ class TestCommands:
         done = host.ssh("(sleep 0.3; head -c 300000 /dev/zero) & exit 4")
         assert (done.returncode, len(done.stdout)) == (4, 300_000)
 
+    def test_a_status_long_after_the_outputs_are_closed(self, host: Host) -> None:
+        assert host.ssh("exec >&- 2>&-; sleep 0.5; exit 6").returncode == 6
+
     def test_a_shell_without_a_terminal(self, host: Host) -> None:
         done = subprocess.run(
             [*host.sshCommand("-T"), host.destination],

@@ -58,6 +58,13 @@ HIGH_WATER = 65536
 DRAIN_LIMIT = 1048576
 """How much is read from a terminal whose child has exited, in bytes; others may write to it on."""
 
+EXIT_FOLLOWS_SECONDS = 0.1
+"""How long the end of the last output waits for the child's exit, which mostly follows at once.
+
+A client that has heard EOF after sending its own may close the channel, as PuTTY does, and an exit
+status that is not on its way by then is lost.
+"""
+
 HANGUP_GRACE_SECONDS = 5.0
 """How long a child may live on after SIGHUP before SIGKILL."""
 
@@ -111,6 +118,8 @@ class ChildProcess:
         self._drained = 0
         self._reason: Failure | None = None
         self._killTimer: Any = None
+        self._lastOutput: int | None = None
+        self._lastOutputTimer: Any = None
         self._producer: Any = None
         self._producerPaused = False
         self._streaming = True
@@ -180,6 +189,7 @@ class ChildProcess:
             self._killTimer = None
         self._reason = Failure(_reasonOf(status))
         self._input.lost()
+        self._endLastOutput()
         self._call(self.proto.processExited, self._reason)
         self._drainTerminal()
         self._endIfDone()
@@ -219,10 +229,30 @@ class ChildProcess:
             gatherer.release()
 
     def outputEnded(self, name: int) -> None:
-        """An output has come to its end and is closed; called by the outputs."""
-        if self._outputs.pop(name, None) is not None:
+        """An output has come to its end and is closed; called by the outputs.
+
+        The protocol hears of the last one when the child has exited, or `EXIT_FOLLOWS_SECONDS`
+        later.
+        """
+        if self._outputs.pop(name, None) is None:
+            return
+        if self._outputs or self.status is not None:
             self._call(self.proto.childConnectionLost, name)
             self._endIfDone()
+        else:
+            self._lastOutput = name
+            self._lastOutputTimer = self.reactor.callLater(
+                EXIT_FOLLOWS_SECONDS, self._endLastOutput
+            )
+
+    def _endLastOutput(self) -> None:
+        """Tell the protocol that the last output has ended, if that has waited."""
+        name, self._lastOutput = self._lastOutput, None
+        timer, self._lastOutputTimer = self._lastOutputTimer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+        if name is not None:
+            self._call(self.proto.childConnectionLost, name)
 
     def inputEnded(self) -> None:
         """Stdin is closed, by us or by the child; called by the input."""
@@ -298,6 +328,7 @@ class ChildProcess:
         output = self._outputs.get(name)
         if output is not None:
             output.atEnd()
+            self._endLastOutput()  # we closed it: there is no exit to wait for
 
     def closeChildFD(self, descriptor: int) -> None:
         """Close one of the pipes by the number under which the child knows it."""
