@@ -112,6 +112,19 @@ def test_D7_a_key_of_another_curve_under_an_allowed_name() -> None:
             )
 
 
+@pytest.mark.parametrize("key", [key for key in KEYS if key.type() != "Ed25519"], ids=repr)
+@pytest.mark.parametrize(
+    "name", [name for name, kind in signatures.SIGNATURE_ALGORITHMS.items() if kind.digest]
+)
+def test_D7_a_good_signature_with_the_hash_of_another_algorithm(key: Key, name: bytes) -> None:
+    """Everything fits but the type of the key: the mathematics alone would say yes."""
+    algorithm = signatures.SIGNATURE_ALGORITHMS[name]
+    assert algorithm.digest is not None
+    body = signatures._signWith(key._private(), algorithm.digest, DATA)
+    good = verifySignature(key.blob(), name, NS(name) + NS(body), DATA)
+    assert good == (algorithm.keyType == key.sshType())
+
+
 def test_D7_security_keys_and_plain_keys_are_different_types() -> None:
     for signer in (makeKey(), makeKey("ecdsa", 256)):
         key = securityKey(signer)

@@ -454,6 +454,50 @@ def test_F8_rubbish_that_decrypts_to_rubbish() -> None:
         mustNotLoad(keyFile(NS(b"salt") + u32(1), cipher=cipher), passphrase=b"secret")
 
 
+def encryptedPKCS8(function: bytes, parameters: bytes) -> bytes:
+    """An encrypted PKCS#8 file that asks for a key derivation; nothing real is in it."""
+
+    def der(tag: int, *parts: bytes) -> bytes:
+        body = b"".join(parts)
+        if len(body) < 128:
+            return bytes((tag, len(body))) + body
+        return bytes((tag, 0x82)) + len(body).to_bytes(2, "big") + body
+
+    kdf = der(0x30, der(0x06, function), der(0x30, der(0x04, b"saltsalt"), parameters))
+    cipher = der(0x30, der(0x06, bytes.fromhex("60864801650304012a")), der(0x04, bytes(16)))
+    pbes2 = der(0x06, bytes.fromhex("2a864886f70d01050d"))
+    info = der(0x30, der(0x30, pbes2, der(0x30, kdf, cipher)), der(0x04, bytes(64)))
+    return armor.wrap(
+        info,
+        b"-----BEGIN ENCRYPTED PRIVATE KEY-----",
+        b"-----END ENCRYPTED PRIVATE KEY-----",
+    )
+
+
+PBKDF2 = bytes.fromhex("2a864886f70d01050c")
+SCRYPT = bytes.fromhex("2b06010401da47040b")
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters", "tooMuch"),
+    [
+        (PBKDF2, "02020800", False),
+        (PBKDF2, "02047fffffff", True),
+        (PBKDF2, "020500ffffffff020120", True),
+        (SCRYPT, "02024000020108020101", False),
+        (SCRYPT, "0204010000000201080201010201" + "20", True),
+        (SCRYPT, "02024000020300ffff020101", True),
+        (SCRYPT, "02024000020108020300ffff", True),
+    ],
+)
+def test_F8_iterations_of_pkcs8_are_bounded_before_they_are_done(
+    function: bytes, parameters: str, tooMuch: bool
+) -> None:
+    with pytest.raises(BadKeyError) as caught:
+        Key.fromString(encryptedPKCS8(function, bytes.fromhex(parameters)), passphrase=b"x")
+    assert ("more work" in str(caught.value)) == tooMuch
+
+
 def test_F8_an_rsa_key_of_seventeen_kibibytes() -> None:
     number = NS(b"\x00" + b"\xff" * (17 * 1024))
     fields = NS(b"ssh-rsa") + number + MP(65537) + number * 4

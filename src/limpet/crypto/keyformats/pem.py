@@ -1,11 +1,16 @@
 """Keys in PEM as OpenSSL writes them: PKCS#1, SEC 1, PKCS#8, encrypted or not.
 
 Rule: `cryptography` reads the ASN.1; the key passes through the checks of `material` afterwards.
+Before an encrypted key is opened, the work that it asks for is bounded.
 
-RFC 7468 (PEM), RFC 8017 appendix A (RSA), RFC 5915 (EC), RFC 5958 (PKCS#8), RFC 8410 (Ed25519).
+RFC 7468 (PEM), RFC 8017 appendix A (RSA), RFC 5915 (EC), RFC 5958 (PKCS#8), RFC 8410 (Ed25519),
+RFC 8018 (encryption by passphrase), RFC 7914 section 7 (scrypt).
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Iterator
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -22,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from limpet.crypto import material
 from limpet.crypto.errors import BadKeyError, EncryptedKeyError
+from limpet.crypto.keyformats import armor
 from limpet.crypto.material import (
     PRIVATE_KEY_CLASSES,
     PUBLIC_KEY_CLASSES,
@@ -30,7 +36,23 @@ from limpet.crypto.material import (
     PublicKeyObject,
 )
 
+MAX_ITERATIONS = 10_000_000
+"""Most iterations that an encrypted key may ask for (ours): a few seconds of PBKDF2."""
+
+MAX_SCRYPT_WORK = 1 << 21
+"""Largest product of N, r and p of scrypt (ours): 256 MiB of memory."""
+
+MAX_DER_DEPTH = 8
+"""How deep the description of an encryption is nested at most; PBES2 needs four levels."""
+
+PKCS8_ENCRYPTED_BEGIN = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+PKCS8_ENCRYPTED_END = b"-----END ENCRYPTED PRIVATE KEY-----"
+
 _ENCRYPTED_MARKS = (b"-----BEGIN ENCRYPTED ", b"\nProc-Type: 4,ENCRYPTED")
+
+_SCRYPT = bytes.fromhex("06092b06010401da47040b")  # 1.3.6.1.4.1.11591.4.11
+_SEQUENCE = 0x30
+_INTEGER = 0x02
 
 
 def decodePrivate(data: bytes, passphrase: bytes | None) -> KeyMaterial:
@@ -46,6 +68,8 @@ def decodePrivate(data: bytes, passphrase: bytes | None) -> KeyMaterial:
         raise EncryptedKeyError("the key is encrypted and needs its passphrase")
     if passphrase and not encrypted:
         raise BadKeyError("a passphrase for a key that is not encrypted")
+    if text.startswith(PKCS8_ENCRYPTED_BEGIN):
+        _checkWork(text)
     try:
         keyObject = load_pem_private_key(text, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -58,6 +82,48 @@ def decodePrivate(data: bytes, passphrase: bytes | None) -> KeyMaterial:
         raise BadKeyError("a private key of a kind that SSH has no name for")
     material.checkKeyObject(keyObject)
     return KeyMaterial(keyObject)
+
+
+def _checkWork(text: bytes) -> None:
+    """Raise BadKeyError where opening an encrypted PKCS#8 key costs too much."""
+    lines = armor.unwrap(text, PKCS8_ENCRYPTED_BEGIN, PKCS8_ENCRYPTED_END)
+    # EncryptedPrivateKeyInfo: a sequence of the encryption's description and an octet string. The
+    # description's integers are iterations, or N, r and p of scrypt, and maybe a key length.
+    info = armor.decodeBase64(b"".join(lines))
+    numbers = list(_derIntegers(info, MAX_DER_DEPTH))
+    if _SCRYPT in info:
+        tooMuch = math.prod(numbers[:3]) > MAX_SCRYPT_WORK
+    else:
+        tooMuch = any(number > MAX_ITERATIONS for number in numbers)
+    if tooMuch:
+        raise BadKeyError("an encrypted key that asks for more work than we do")
+
+
+def _derIntegers(data: bytes, depth: int) -> Iterator[int]:
+    """All integers in the sequences of `data`, however deep."""
+    if not depth:
+        raise BadKeyError("a private key whose encryption is described too deeply")
+    for tag, body in _derParts(data):
+        if tag == _INTEGER:
+            yield int.from_bytes(body, "big")
+        elif tag == _SEQUENCE:
+            yield from _derIntegers(body, depth - 1)
+
+
+def _derParts(data: bytes) -> list[tuple[int, bytes]]:
+    """Tag and content of the DER values that `data` is made of (ITU-T X.690 section 8.1)."""
+    parts = []
+    at = 0
+    while at < len(data):
+        tag, length, at = data[at], int.from_bytes(data[at + 1 : at + 2], "big"), at + 2
+        if length & 0x80:
+            size = length & 0x7F
+            length, at = int.from_bytes(data[at : at + size], "big"), at + size
+        if at + length > len(data):
+            raise BadKeyError("a private key that is not whole")
+        parts.append((tag, data[at : at + length]))
+        at += length
+    return parts
 
 
 def decodePublic(data: bytes) -> KeyMaterial:
