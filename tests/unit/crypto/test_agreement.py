@@ -47,7 +47,7 @@ class TestX25519:
 
     @pytest.mark.parametrize("length", [0, 31, 33, 64])
     def test_wrongLengths(self, length: int) -> None:
-        with pytest.raises(AgreementError):
+        with pytest.raises(AgreementError, match=f"of {length} bytes"):
             X25519().agree(b"\x09" * length)
 
     def test_anAllZeroSecretIsRefusedWhoeverLetsItThrough(
@@ -79,6 +79,13 @@ class TestECDH:
         key = ec.generate_private_key(agreement.CURVES[curve]).public_key()
         with pytest.raises(AgreementError):
             ECDH(curve).agree(key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint))
+
+    @pytest.mark.parametrize("form", [0x00, 0x02, 0x03, 0x05, 0x06, 0x07])
+    def test_otherFormsAreRefusedUnseenByTheLibrary(
+        self, curve: str, length: int, form: int
+    ) -> None:
+        with pytest.raises(AgreementError, match="uncompressed form"):
+            ECDH(curve).agree(bytes((form,)) + ECDH(curve).publicValue[1:])
 
     def test_pointsOffTheCurveAreRefused(self, curve: str, length: int) -> None:
         point = bytearray(ECDH(curve).publicValue)
@@ -179,7 +186,7 @@ class TestMLKEM768:
 
     @pytest.mark.parametrize("length", [0, 1183, 1185])
     def test_keysOfWrongLength(self, length: int) -> None:
-        with pytest.raises(AgreementError):
+        with pytest.raises(AgreementError, match=f"of {length} bytes"):
             encapsulate(bytes(length))
 
     def test_keysWithACoefficientThatIsNotReduced(self) -> None:

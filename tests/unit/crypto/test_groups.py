@@ -70,6 +70,14 @@ class TestSafePrimes:
     def test_aPrimeThatIsNotSafe(self) -> None:
         assert not isSafePrime(2**127 - 1)
 
+    def test_halfOfItHasOnlyLargeFactors(self) -> None:
+        """A prime, over a composite that trial division does not find out."""
+        assert not isSafePrime(2 * (1009 * 1019) + 1)
+
+    def test_itHasOnlyLargeFactors(self) -> None:
+        """A composite over a prime."""
+        assert not isSafePrime(1009 * 1187)
+
     @pytest.mark.parametrize("number", [0, 1, 2, 3, 4, -7, 561, 2465, 2**61, 2**1024 - 1])
     def test_notOne(self, number: int) -> None:
         assert not isSafePrime(number)
@@ -78,7 +86,7 @@ class TestSafePrimes:
     def test_aStrongPseudoprimeDeceivesOnlyItsOwnBases(
         self, base: int, deceived: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """3215031751 = 151 * 751 * 28351 passes for the bases 2, 3, 5 and 7, and no others so low."""
+        """3215031751 = 151 * 751 * 28351 passes for the bases 2, 3, 5 and 7."""
         monkeypatch.setattr(entropy, "randomBytes", lambda count: (base - 2).to_bytes(count, "big"))
         assert groups._isProbablePrime(3215031751) is deceived
 

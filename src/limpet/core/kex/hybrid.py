@@ -30,7 +30,6 @@ from limpet.crypto.agreement import (
     MLKEM_CIPHERTEXT_LENGTH,
     MLKEM_PUBLIC_LENGTH,
     X25519,
-    X25519_LENGTH,
     AgreementError,
     encapsulate,
 )
@@ -83,9 +82,7 @@ def _server(context: KexContext) -> Exchange:
 
 
 def _split(value: bytes, kemLength: int) -> tuple[bytes, bytes]:
-    """The ML-KEM part and the X25519 part of what a side sends."""
-    if len(value) != kemLength + X25519_LENGTH:
-        raise KeyExchangeFailed(f"a hybrid value of {len(value)} bytes")
+    """The ML-KEM and the X25519 part of what a side sends; each is checked where it is used."""
     return value[:kemLength], value[kemLength:]
 
 
