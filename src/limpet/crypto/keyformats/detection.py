@@ -4,7 +4,8 @@ Rule: the form is guessed from the first bytes, never by trying one decoder afte
 the error is that of the form that the key is in.
 
 The names "public_openssh", "private_openssh", "public_lsh", "private_lsh", "agentv3", "blob" and
-"private_blob" are those that Conch documents; "public_rfc4716" and "public_pem" are ours.
+"private_blob" are those that Conch documents; "public_rfc4716", "public_pem" and "private_putty"
+are ours.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from limpet.crypto.keyformats import (
     privateblob,
     publicblob,
     publictext,
+    putty,
 )
 from limpet.crypto.material import KeyMaterial
 from limpet.wire.errors import WireError
@@ -51,6 +53,7 @@ DECODERS: dict[str, Decoder] = {
     "public_rfc4716": _plain(publictext.decodeRFC4716),
     "public_pem": _plain(pem.decodePublic),
     "private_openssh": _privateOpenSSH,
+    "private_putty": putty.decode,
     "public_lsh": _plain(lsh.decodePublic),
     "private_lsh": _plain(lsh.decodePrivate),
     "agentv3": _plain(agentv3.decode),
@@ -76,6 +79,8 @@ def guessType(data: bytes) -> str | None:
         return "public_pem"
     if text.startswith(b"-----BEGIN "):
         return "private_openssh"
+    if text.startswith(putty.BEGIN):
+        return "private_putty"
     if text.startswith(publictext.RFC4716_BEGIN):
         return "public_rfc4716"
     if text.startswith(_LINE_STARTS):

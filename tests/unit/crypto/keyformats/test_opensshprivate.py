@@ -107,6 +107,13 @@ class TestPlain:
             with pytest.raises(BadKeyError):
                 load(armor.wrap(body[:length], opensshprivate.BEGIN, opensshprivate.END))
 
+    def test_aWholeBlockOfPaddingTooMuch(self) -> None:
+        part = plainPart(padding=b"")
+        needed = -len(part) % 8
+        assert load(keyFile(part + bytes(range(1, needed + 1)))) == KEY
+        with pytest.raises(BadKeyError, match="padding"):
+            load(keyFile(part + bytes(range(1, needed + 9))))
+
     def test_lineEndsOfOtherSystems(self) -> None:
         assert load(keyFile(plainPart()).replace(b"\n", b"\r\n")) == KEY
 
