@@ -278,14 +278,11 @@ class SSHChannel:
         """
         if self._outputEnded or self.localClosed or not data:
             return
-        if self._extended or self._held:
-            wasEmpty = not self._extended
-            if not wasEmpty and self._extended[-1][0] == dataType:
+        if self._extended:
+            if self._extended[-1][0] == dataType:
                 self._extended[-1][1].append(data)
             else:
                 self._extended.append((dataType, OutboundBuffer(data)))
-            if wasEmpty:
-                self._outputWaits()
             return
         self._extended.append((dataType, OutboundBuffer(data)))
         self._sendExtended()

@@ -345,6 +345,21 @@ class TestHoldingOutput:
         connection.resumeProducing()
         assert connection.transport.sent() == ["DATA ef"]
 
+    def test_or_the_write_of_extended_data(self, connection: RecordingConnection) -> None:
+        channel = opened(connection, maxPacket=2)
+        send = connection.transport.sendPacket
+
+        def sendAndFill(number: int, payload: bytes) -> None:
+            send(number, payload)
+            connection.pauseProducing()
+
+        connection.transport.sendPacket = sendAndFill
+        channel.writeExtended(1, b"abcd")
+        assert connection.transport.sent() == ["EXTENDED_DATA ab"]
+        assert channel.events == ["open", "stop"]
+        connection.resumeProducing()
+        assert connection.transport.sent() == ["EXTENDED_DATA cd"]
+
     def test_channels_take_turns_on_a_transport_that_fills_at_once(
         self, connection: RecordingConnection
     ) -> None:

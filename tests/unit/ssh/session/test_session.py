@@ -157,6 +157,7 @@ class TestProgram(Base):
         child.proto.childDataReceived(1, b"out")
         child.proto.childDataReceived(2, b"err")
         self.connection.ssh_CHANNEL_EOF(u32(0))
+        assert child.calls[-1] == "unregister"
         child.end(3)
         assert child.calls == ["register", "write input", "unregister", "lose"]
         assert self.user.events == ["eof"]
@@ -304,6 +305,7 @@ class TestBackPressure(Base):
         self.execute()
         self.user.child.proto.outReceived(b"12345678")
         self.user.child.proto.errReceived(b"ab")
+        self.user.child.end(0)
         self.user.child.end(0)
         assert self.connection.transport.sent() == ["DATA 1234"]
         self.session.addWindowBytes(4)
