@@ -146,3 +146,10 @@ class TestLimits:
         assert field in ENCRYPTED_3
         with pytest.raises(BadKeyError):
             putty.decode(ENCRYPTED_3.replace(field, value), PASSPHRASE.encode())
+
+    def test_memoryTimesPasses(self) -> None:
+        for passes, tooMuch in ((b"65537", True), (b"3", False)):
+            data = ENCRYPTED_3.replace(b"Argon2-Passes: 2", b"Argon2-Passes: " + passes)
+            with pytest.raises(BadKeyError) as caught:
+                putty.decode(data, PASSPHRASE.encode())
+            assert ("more work" in str(caught.value)) == tooMuch
