@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -164,7 +165,7 @@ def test_E6_queryIsNoProof() -> None:
     session.query(ALICE_KEY)
     session.sign(OTHER_KEY)
     assert session.numbers == [MIDDLE, SUCCESS]
-    assert session.transport.restrictions == restricted.options.restrictions  # type: ignore[attr-defined]
+    assert session.transport.restrictions == restricted.options.restrictions
 
 
 def test_E6_queryThenSignatureByAStranger() -> None:
@@ -303,7 +304,7 @@ def test_E9_restrictionsOfAllFactors() -> None:
     session.sign()
     session.password(b"pw")
     assert session.loggedIn
-    assert session.transport.restrictions == allowed  # type: ignore[attr-defined]
+    assert session.transport.restrictions == allowed
 
 
 def test_E9_bothFactorsRestrict() -> None:
@@ -317,7 +318,7 @@ def test_E9_bothFactorsRestrict() -> None:
     )
     session.password(b"pw")
     session.sign()
-    assert session.transport.restrictions == Restrictions(  # type: ignore[attr-defined]
+    assert session.transport.restrictions == Restrictions(
         allowPty=False, allowAgentForwarding=False
     )
 
@@ -611,14 +612,15 @@ def answersFor(user: bytes) -> list[tuple[float, int, bytes]]:
     """Every answer to one set of requests, and when it came."""
     session = Session(both(Passwords(alice=b"pw")), attemptsBeforeDisconnect=100)
     found: list[tuple[float, int, bytes]] = []
-    for request in (
+    requests: tuple[Callable[[], None], ...] = (
         lambda: session.none(user),
         lambda: session.query(OTHER_KEY, user),
         lambda: session.sign(OTHER_KEY, user),
         lambda: session.request(b"publickey", b"\0" + NS(b"ssh-ed25519"), user),
         lambda: session.password(b"wrong", user),
         lambda: session.request(b"keyboard-interactive", KBDINT, user),
-    ):
+    )
+    for request in requests:
         start = session.transport.clock.seconds()
         before = len(session.answers)
         request()
@@ -906,7 +908,7 @@ def test_E20_questionWithoutAMethodForIt() -> None:
 def test_E20_bannerIsSanitised() -> None:
     shown: list[bytes] = []
     service, _ = client()
-    service.bannerReceived = shown.append  # type: ignore[method-assign]
+    setattr(service, "bannerReceived", shown.append)  # noqa: B010
     service.packetReceived(53, NS(b"\x1b]0;x\x07hi\r\n\xff\tthere") + NS(b""))
     assert shown == [b"\\x1b]0;x\\x07hi\n\\xff\tthere"]
 
@@ -946,11 +948,12 @@ def test_E21_lateAnswerAfterTheEnd() -> None:
 def loggedLines(action: Any) -> list[str]:
     """What was logged while `action` ran, as text."""
     events: list[Any] = []
-    globalLogPublisher.addObserver(events.append)
+    observer: Any = events.append
+    globalLogPublisher.addObserver(observer)
     try:
         action()
     finally:
-        globalLogPublisher.removeObserver(events.append)
+        globalLogPublisher.removeObserver(observer)
     return [formatEvent(event) + repr(event.get("log_failure", "")) for event in events]
 
 

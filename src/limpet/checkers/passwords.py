@@ -218,8 +218,8 @@ class UNIXPasswordDatabase:
             if record is None:
                 continue
             field = record[1]
-            candidate = field.encode("utf-8") if isinstance(field, str) else bytes(field)
-            if hashId(candidate) is not None:
+            candidate = field.encode("utf-8") if isinstance(field, str) else field
+            if isinstance(candidate, bytes) and hashId(candidate) is not None:
                 stored = candidate
                 break
         if stored is not None:

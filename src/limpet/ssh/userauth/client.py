@@ -105,6 +105,7 @@ class SSHUserAuthClient(SSHService):
         self._bannerBytes = 0
         self._rounds = 0
         self._unusable: set[bytes] = set()
+        self._trying = b""
         self._awaiting = False
         self._over = False
         self._oldPassword = b""
@@ -157,6 +158,7 @@ class SSHUserAuthClient(SSHService):
         handler = getattr(self, "auth_" + kind.decode("ascii").replace("-", "_"), None)
         if not handler:
             return False
+        self._trying = kind
         return handler()
 
     def _known(self) -> list[bytes]:
@@ -284,14 +286,14 @@ class SSHUserAuthClient(SSHService):
             self._log.warn(
                 "{prefix}: {method} cannot be used: {error}",
                 prefix=self.logPrefix(),
-                method=self.lastAuth.decode("ascii", "replace"),
+                method=self._trying.decode("ascii", "replace"),
                 error=reason.type.__name__ if reason.type is not None else "an error",
             )
         return False
 
     def _ebAuth(self, ignored: Any, *args: Any) -> None:
         """What the method needed could not be had: do without it, and hear what else there is."""
-        self._unusable.add(self.lastAuth)
+        self._unusable.add(self._trying)
         if not self._over:
             self.askForAuth(authentication.NONE, b"")
 

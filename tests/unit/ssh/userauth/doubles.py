@@ -88,7 +88,12 @@ class Factory:
 
 
 class Transport:
-    """Keeps what the service does to its transport."""
+    """Keeps what the service does to its transport; the last three only if it sets them."""
+
+    avatar: Any
+    logoutFunction: Any
+    restrictions: Any
+    loginGraceSeconds: float
 
     def __init__(self, factory: Any = None, clock: Clock | None = None) -> None:
         self.factory = factory

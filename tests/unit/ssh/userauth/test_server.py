@@ -323,7 +323,7 @@ class TestTime:
 
     def test_noSecondTimer(self) -> None:
         session = Session()
-        session.transport.loginGraceSeconds = 60.0  # type: ignore[attr-defined]
+        session.transport.loginGraceSeconds = 60.0
         clock = session.transport.clock
         session.transport.setService(SSHUserAuthServer())
         assert clock.getDelayedCalls() == []

@@ -1,0 +1,242 @@
+"""SSHPublicKeyChecker and SSHPublicKeyDatabase: keys, options, certificates."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.cred.credentials import SSHPrivateKey
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet import defer
+from twisted.python.failure import Failure
+
+from limpet.checkers import InMemorySSHKeyDB, SSHPublicKeyChecker, SSHPublicKeyDatabase
+from limpet.core.authentication import Factors, UserAuthRequest
+from limpet.core.authorizedkeys import AuthorizedKey, KeyOptions, Restrictions
+from limpet.error import ValidPublicKey
+from limpet.ssh.keys import Certificate, Key
+from limpet.ssh.userauth import AuthenticationContext, PublicKeyCredentials
+from tests.unit.ssh.userauth.doubles import Transport
+
+KEY = Key.generate("ed25519")
+OTHER = Key.generate("ed25519")
+
+
+def context() -> AuthenticationContext:
+    request = UserAuthRequest(b"alice", b"ssh-connection", b"publickey", b"")
+    factors = Factors(b"alice", b"ssh-connection")
+    return AuthenticationContext(request, Transport(), factors, 0.0)
+
+
+def credentials(
+    key: Key = KEY,
+    signed: bool = True,
+    blob: bytes | None = None,
+    algorithm: bytes | None = None,
+    user: bytes = b"alice",
+) -> PublicKeyCredentials:
+    return PublicKeyCredentials(
+        user,
+        algorithm if algorithm is not None else key.sshType(),
+        blob if blob is not None else key.public().blob(),
+        b"data",
+        key.sign(b"data") if signed else None,
+        context(),
+    )
+
+
+def outcome(checker: Any, shown: Any) -> Any:
+    """What the checker says: an avatar id, or the class of its failure."""
+    out: list[Any] = []
+    defer.maybeDeferred(checker.requestAvatarId, shown).addBoth(out.append)
+    (result,) = out
+    return result.type if isinstance(result, Failure) else result
+
+
+def checker(*entries: Any, now: float = 1_000_000.0) -> SSHPublicKeyChecker:
+    return SSHPublicKeyChecker(InMemorySSHKeyDB({b"alice": list(entries)}), lambda: now)
+
+
+def entry(key: Key = KEY, **options: Any) -> AuthorizedKey:
+    return AuthorizedKey(key.sshType(), key.public().blob(), KeyOptions(**options))
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+def test_everyKindOfKey(kind: str) -> None:
+    key = Key.generate(kind)
+    algorithm = b"rsa-sha2-512" if kind == "rsa" else key.sshType()
+    check = checker(key.public())
+    assert outcome(check, credentials(key, algorithm=algorithm)) == b"alice"
+    assert outcome(check, credentials(key, signed=False, algorithm=algorithm)) is ValidPublicKey
+
+
+def test_refusals() -> None:
+    check = checker(KEY.public())
+    assert outcome(check, credentials(OTHER)) is UnauthorizedLogin
+    assert outcome(check, credentials(OTHER, signed=False)) is UnauthorizedLogin
+    assert outcome(check, credentials(user=b"bob")) is UnauthorizedLogin
+    forged = credentials(OTHER, blob=KEY.public().blob())
+    assert outcome(check, forged) is UnauthorizedLogin
+    assert outcome(check, credentials(blob=b"rubbish")) is UnauthorizedLogin
+
+
+def test_signatureSetsTheContext() -> None:
+    allowed = Restrictions(allowPty=False)
+    shown = credentials()
+    assert outcome(checker(entry(restrictions=allowed)), shown) == b"alice"
+    assert shown.context is not None
+    assert shown.context.signatureVerified
+    assert shown.context.restrictions == allowed
+
+
+def test_queryLeavesTheContextAlone() -> None:
+    shown = credentials(signed=False)
+    check = checker(entry(restrictions=Restrictions(allowPty=False)))
+    assert outcome(check, shown) is ValidPublicKey
+    assert shown.context is not None
+    assert not shown.context.signatureVerified
+    assert shown.context.restrictions == Restrictions()
+
+
+def test_restrictionsWithNowhereToGo() -> None:
+    """Credentials of another program's carry no context: a restricted key lets nobody in."""
+    plain = SSHPrivateKey(b"alice", b"ssh-ed25519", KEY.public().blob(), b"data", KEY.sign(b"data"))
+    assert outcome(checker(KEY.public()), plain) == b"alice"
+    restricted = checker(entry(restrictions=Restrictions(allowPty=False)))
+    assert outcome(restricted, plain) is UnauthorizedLogin
+
+
+def test_firstUsableEntryCounts() -> None:
+    first = entry(fromPatterns=(b"10.0.0.0/8",))
+    second = entry(restrictions=Restrictions(allowPty=False))
+    shown = credentials()
+    assert outcome(checker(first, second), shown) == b"alice"
+    assert shown.context is not None
+    assert not shown.context.restrictions.allowPty
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_expiredOrElsewhere(signed: bool) -> None:
+    for options in ({"expiry": 1_000_000.0}, {"fromPatterns": (b"10.0.0.0/8",)}):
+        shown = credentials(signed=signed)
+        assert outcome(checker(entry(**options)), shown) is UnauthorizedLogin
+
+
+def test_authorityIsNoKey() -> None:
+    assert outcome(checker(entry(isAuthority=True)), credentials()) is UnauthorizedLogin
+
+
+def test_databaseLater() -> None:
+    answer: defer.Deferred[Any] = defer.Deferred()
+
+    class Slow:
+        def getAuthorizedKeys(self, avatarId: bytes) -> Any:
+            return answer
+
+    out: list[Any] = []
+    SSHPublicKeyChecker(Slow()).requestAvatarId(credentials()).addBoth(out.append)
+    assert out == []
+    answer.callback([KEY.public()])
+    assert out == [b"alice"]
+
+
+class TestSSHPublicKeyDatabase:
+    """Buildbot's manhole overrides `checkKey` and reads `credentials.blob`."""
+
+    def test_subclass(self) -> None:
+        class Own(SSHPublicKeyDatabase):
+            def checkKey(self, credentials: Any) -> bool:
+                return bool(credentials.blob == KEY.public().blob())
+
+        assert outcome(Own(), credentials()) == b"alice"
+        assert outcome(Own(), credentials(signed=False)) is ValidPublicKey
+        assert outcome(Own(), credentials(OTHER)) is UnauthorizedLogin
+        forged = credentials(OTHER, blob=KEY.public().blob())
+        assert outcome(Own(), forged) is UnauthorizedLogin
+
+
+# ── Certificates, made by ssh-keygen ──────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Signs KEY for a user; calls ssh-keygen."""
+    directory = tmp_path_factory.mktemp("authority")
+    try:
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / "ca"],
+            check=True,
+            timeout=30,
+        )
+    except FileNotFoundError:
+        pytest.skip("ssh-keygen is not installed")
+
+    def sign(*options: str) -> tuple[Key, bytes]:
+        public: Path = directory / "user.pub"
+        public.write_bytes(KEY.public().toString("OPENSSH"))
+        subprocess.run(
+            ["ssh-keygen", "-q", "-s", directory / "ca", "-I", "id", *options, public],
+            check=True,
+            timeout=30,
+        )
+        line = (directory / "user-cert.pub").read_bytes()
+        return Key.fromFile(str(directory / "ca.pub")), Certificate.fromString(line).blob
+
+    return sign
+
+
+CERTIFICATE = b"ssh-ed25519-cert-v01@openssh.com"
+NOW = 1_800_000_000.0
+
+
+def certified(
+    authority: Any, *options: str, user: bytes = b"alice", **line: Any
+) -> tuple[Any, PublicKeyCredentials]:
+    signer, blob = authority(*options)
+    shown = credentials(blob=blob, algorithm=CERTIFICATE, user=user)
+    return outcome(checker(entry(signer, isAuthority=True, **line), now=NOW), shown), shown
+
+
+def test_certificate(authority: Any) -> None:
+    result, shown = certified(authority, "-n", "alice")
+    assert result == b"alice"
+    assert shown.context is not None
+    assert shown.context.signatureVerified
+    assert shown.context.restrictions.allowPty
+
+
+def test_certificateOfAnotherPrincipal(authority: Any) -> None:
+    assert certified(authority, "-n", "bob")[0] is UnauthorizedLogin
+    assert certified(authority, "-n", "admin", principals=(b"admin",))[0] == b"alice"
+    assert certified(authority, "-n", "alice", principals=(b"admin",))[0] is UnauthorizedLogin
+
+
+def test_certificateRestricts(authority: Any) -> None:
+    result, shown = certified(authority, "-n", "alice", "-O", "clear", "-O", "force-command=uptime")
+    assert result == b"alice"
+    assert shown.context is not None
+    assert shown.context.restrictions.forcedCommand == b"uptime"
+    assert not shown.context.restrictions.allowPty
+
+
+def test_certificateAndLineForceDifferentCommands(authority: Any) -> None:
+    options = ("-n", "alice", "-O", "force-command=uptime")
+    other = Restrictions(forcedCommand=b"date")
+    assert certified(authority, *options, restrictions=other)[0] is UnauthorizedLogin
+    same = Restrictions(forcedCommand=b"uptime")
+    assert certified(authority, *options, restrictions=same)[0] == b"alice"
+
+
+def test_certificateFromElsewhere(authority: Any) -> None:
+    options = ("-n", "alice", "-O")
+    assert certified(authority, *options, "source-address=192.0.2.0/24")[0] == b"alice"
+    elsewhere = certified(authority, *options, "source-address=10.0.0.0/8")[0]
+    assert elsewhere is UnauthorizedLogin
+
+
+def test_authorityThatIsAPlainKeyHere(authority: Any) -> None:
+    signer, blob = authority("-n", "alice")
+    shown = credentials(blob=blob, algorithm=CERTIFICATE)
+    assert outcome(checker(signer, KEY.public(), now=NOW), shown) is UnauthorizedLogin
