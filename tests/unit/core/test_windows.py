@@ -21,7 +21,7 @@ def test_and_no_larger() -> None:
 
 @pytest.mark.parametrize(
     ("size", "left", "due"),
-    [(6, 2, 4), (6, 3, 0), (6, 6, 0), (131072, 65536, 0), (131072, 65535, 65537), (1, 0, 0)],
+    [(6, 2, 4), (6, 3, 0), (6, 6, 0), (131072, 65536, 0), (131072, 65535, 65537), (1, 0, 1)],
 )
 def test_credit_is_due_below_half(size: int, left: int, due: int) -> None:
     assert creditDue(size, left) == due
