@@ -56,17 +56,18 @@ PrivateKeyObject: TypeAlias = (
 )
 KeyObject: TypeAlias = PublicKeyObject | PrivateKeyObject
 
+# These are abstract base classes, dear to ask about, so the commonest kind stands first.
 PUBLIC_KEY_CLASSES = (
+    ed25519.Ed25519PublicKey,
+    ec.EllipticCurvePublicKey,
     rsa.RSAPublicKey,
     dsa.DSAPublicKey,
-    ec.EllipticCurvePublicKey,
-    ed25519.Ed25519PublicKey,
 )
 PRIVATE_KEY_CLASSES = (
+    ed25519.Ed25519PrivateKey,
+    ec.EllipticCurvePrivateKey,
     rsa.RSAPrivateKey,
     dsa.DSAPrivateKey,
-    ec.EllipticCurvePrivateKey,
-    ed25519.Ed25519PrivateKey,
 )
 
 
@@ -350,9 +351,9 @@ def checkApplication(application: bytes) -> bytes:
 
 def publicOf(keyObject: KeyObject) -> PublicKeyObject:
     """The public half of a key object; a public key is its own."""
-    if isinstance(keyObject, PRIVATE_KEY_CLASSES):
-        return keyObject.public_key()
-    return keyObject
+    if isinstance(keyObject, PUBLIC_KEY_CLASSES):
+        return keyObject
+    return keyObject.public_key()
 
 
 def checkKeyObject(keyObject: KeyObject) -> None:

@@ -12,7 +12,7 @@ Rule: a blob is used up exactly, and a key has one blob, so that equal blobs are
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from limpet.crypto import material
 from limpet.crypto.errors import BadKeyError
@@ -104,30 +104,28 @@ def encode(keyObject: KeyObject, application: bytes | None = None) -> bytes:
 def encodeFields(keyObject: KeyObject, application: bytes | None = None) -> bytes:
     """What follows the type name in the blob of a key object."""
     public = material.publicOf(keyObject)
-    if isinstance(public, rsa.RSAPublicKey):
+    if isinstance(public, ed25519.Ed25519PublicKey):
+        fields = NS(material.ed25519Point(public))
+    elif isinstance(public, ec.EllipticCurvePublicKey):
+        fields = NS(material.curveOf(public).name) + NS(material.ecPoint(public))
+    elif isinstance(public, rsa.RSAPublicKey):
         rsaNumbers = public.public_numbers()
         return MP(rsaNumbers.e) + MP(rsaNumbers.n)
-    if isinstance(public, dsa.DSAPublicKey):
+    else:
         dsaNumbers = public.public_numbers()
         group = dsaNumbers.parameter_numbers
         return MP(group.p) + MP(group.q) + MP(group.g) + MP(dsaNumbers.y)
-    if isinstance(public, ec.EllipticCurvePublicKey):
-        fields = NS(material.curveOf(public).name) + NS(material.ecPoint(public))
-    else:
-        fields = NS(material.ed25519Point(public))
     return fields if application is None else fields + NS(application)
 
 
 def keyType(keyObject: KeyObject, application: bytes | None = None) -> bytes:
     """The type name that the blob of a key object begins with."""
     public = material.publicOf(keyObject)
-    if isinstance(public, rsa.RSAPublicKey):
-        return RSA
-    if isinstance(public, dsa.DSAPublicKey):
-        return DSA
+    if isinstance(public, ed25519.Ed25519PublicKey):
+        return ED25519 if application is None else SK_ED25519
     if isinstance(public, ec.EllipticCurvePublicKey):
         return material.curveOf(public).keyType if application is None else SK_ECDSA
-    return ED25519 if application is None else SK_ED25519
+    return RSA if isinstance(public, rsa.RSAPublicKey) else DSA
 
 
 def shown(name: bytes) -> str:
