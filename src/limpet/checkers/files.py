@@ -64,7 +64,7 @@ def readUserFile(
                 raise UnsafeFile("not a regular file")
             if strict:
                 _checkOwner(found, uid, "the file")
-                _checkParents(path, uid, home)
+                _checkParents(_realPath(descriptor, path), uid, home)
             return _readAll(descriptor, limit)
         finally:
             os.close(descriptor)
@@ -91,10 +91,28 @@ def _checkOwner(found: os.stat_result, uid: int, what: str) -> None:
         raise UnsafeFile(f"{what} is writable by others (mode {stat.S_IMODE(found.st_mode):o})")
 
 
+def _realPath(descriptor: int, path: bytes) -> bytes:
+    """The path of the open file, free of links."""
+    try:
+        # What the kernel has opened, in one call and without a race.
+        found = os.readlink(b"/proc/self/fd/%d" % descriptor)
+    except OSError:
+        found = b""
+    return found if os.path.isabs(found) else os.path.realpath(path)
+
+
 def _checkParents(path: bytes, uid: int, home: bytes | None) -> None:
-    """Whoever may write to a directory above the file could put another in its place."""
-    end = os.path.realpath(home) if home is not None else None
-    directory = os.path.realpath(os.path.dirname(path))
+    """Whoever may write to a directory above the file could put another in its place.
+
+    Args:
+        path: The file's path, free of links.
+        uid: The user.
+        home: Where to stop; None at the root.
+    """
+    end = None if home is None else home.rstrip(b"/")
+    if end is not None and not path.startswith(end + b"/"):
+        end = os.path.realpath(end)
+    directory = os.path.dirname(path)
     while True:
         _checkOwner(os.stat(directory), uid, f"the directory {os.fsdecode(directory)!r}")
         above = os.path.dirname(directory)

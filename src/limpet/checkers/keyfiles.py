@@ -41,19 +41,11 @@ _SYSTEM_NAME = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.@+-]*\$?", re.ASCII)
 _log = Logger()
 
 
-class UserRecord(Protocol):
-    """What is needed of a user's record: `pwd.struct_passwd`, or a part of it."""
-
-    @property
-    def pw_dir(self) -> str:
-        """The home directory."""
-
-
 class UserDB(Protocol):
     """Where users are looked up: the module `pwd`, or a test's double."""
 
-    def getpwnam(self, username: str, /) -> UserRecord:
-        """The record of a user. Raises KeyError where there is none."""
+    def getpwnam(self, username: str, /) -> Any:
+        """The record of a user, with `pw_dir` at least. Raises KeyError where there is none."""
 
 
 def lookUpUser(userdb: UserDB, username: bytes) -> Any | None:

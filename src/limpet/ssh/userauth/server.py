@@ -86,7 +86,7 @@ _DELAY_SECRET = os.urandom(32)
 
 _GUESSES = (authentication.PASSWORD, authentication.KEYBOARD_INTERACTIVE)
 
-_REFUSALS = (ConchError, LoginFailed, Unauthorized, UnhandledCredentials)
+_REFUSALS = (ConchError, LoginFailed, Unauthorized, UnhandledCredentials, WireError)
 
 
 class SSHUserAuthServer(SSHService):
@@ -410,7 +410,7 @@ class SSHUserAuthServer(SSHService):
         """Let a failure take its time, so that how long it took says nothing about the user."""
         if (
             not self.failuresTakeTime
-            or reason.check(IgnoreAuthentication) is not None
+            or isinstance(reason.value, IgnoreAuthentication)
             or self.method == authentication.NONE
             or context.over
         ):
@@ -437,7 +437,7 @@ class SSHUserAuthServer(SSHService):
 
     def _ebBadAuth(self, reason: Failure) -> None:
         """The request failed: count it, and tell the client what it can try."""
-        if reason.check(IgnoreAuthentication):
+        if isinstance(reason.value, IgnoreAuthentication):
             return
         self._logFailure(reason)
         try:
@@ -474,8 +474,10 @@ class SSHUserAuthServer(SSHService):
 
         Never its message and never a variable: a checker's error may hold the password.
         """
-        if reason.check(*_REFUSALS, WireError) is not None:
-            if self.method != authentication.NONE and not self._isQuery():
+        if self.method == authentication.NONE and isinstance(reason.value, UnauthorizedLogin):
+            return
+        if isinstance(reason.value, _REFUSALS):
+            if not self._isQuery():
                 self._log.info(
                     "{prefix}: {method} failed for {user!r}",
                     prefix=self.logPrefix(),
@@ -624,9 +626,9 @@ class SSHUserAuthServer(SSHService):
 
     def _ebOnlySigned(self, reason: Failure, credentials: PublicKeyCredentials) -> Failure:
         """The same for a success that is not enough."""
-        if reason.check(NotEnoughAuthentication):
+        if isinstance(reason.value, NotEnoughAuthentication):
             self._requireSignature(credentials)
-        if reason.check(ValidPublicKey):
+        if isinstance(reason.value, ValidPublicKey):
             return Failure(UnauthorizedLogin("the signature was not looked at"))
         return reason
 
@@ -694,7 +696,9 @@ class SSHUserAuthServer(SSHService):
             A Deferred that fails with `reason`, or `reason` where the time is over.
         """
         context = self._context
-        if context is None or reason.check(IgnoreAuthentication, NotEnoughAuthentication):
+        if context is None or isinstance(
+            reason.value, IgnoreAuthentication | NotEnoughAuthentication
+        ):
             return reason
         elapsed = self._now().seconds() - context.startedAt
         return self._after(self.passwordDelay - elapsed, reason)
