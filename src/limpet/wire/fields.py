@@ -21,6 +21,8 @@ MAX_MPINT_BITS = 16384
 _U32 = struct.Struct(">L")
 _U64 = struct.Struct(">Q")
 
+_PRINTABLE = bytes(range(0x21, 0x7F))
+
 _T = TypeVar("_T")
 
 
@@ -180,12 +182,12 @@ class Reader:
         raw = self.string()
         if not raw:
             return ()
+        if raw.translate(None, _PRINTABLE):
+            raise BadField("a name with a byte that is not printable ASCII")
         names = tuple(raw.split(b","))
         for name in names:
             if not 0 < len(name) <= MAX_NAME_LENGTH:
                 raise BadField(f"a name of {len(name)} bytes in a name-list")
-            if not _isPrintable(name):
-                raise BadField("a name with a byte that is not printable ASCII")
         return names
 
     def rest(self) -> bytes:
@@ -196,7 +198,3 @@ class Reader:
         """Assert that the message is used up. Raises TrailingBytes where it is not."""
         if self.offset != self._end:
             raise TrailingBytes(f"{self._end - self.offset} bytes after the last field")
-
-
-def _isPrintable(name: bytes) -> bool:
-    return name.isascii() and all(0x20 < byte < 0x7F for byte in name)
