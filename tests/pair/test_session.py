@@ -83,11 +83,13 @@ def test_noiseBetweenAllPackets() -> None:
         for end in (client, server):
             send = end._sendNow
 
-            def withNoise(number: int, payload: bytes, send: Any = send, end: Any = end) -> None:
+            def withNoise(
+                number: int, payload: bytes, data: Any = b"", send: Any = send, end: Any = end
+            ) -> None:
                 if end.sessionID is not None and end._keyExchangeState == end._KEY_EXCHANGE_NONE:
                     send(2, b"\x00\x00\x00\x05noise")
                     send(4, b"\x00\x00\x00\x00\x05noise\x00\x00\x00\x00")
-                send(number, payload)
+                send(number, payload, data)
 
             end._sendNow = withNoise
 
@@ -95,6 +97,26 @@ def test_noiseBetweenAllPackets() -> None:
     stack = Stack([channel], randomPortions(7), noisy)
     stack.run()
     assertComplete(channel)
+
+
+def test_anApplicationsOwnSendPacketSeesWholeMessages() -> None:
+    seen: list[bytes] = []
+
+    def watched(client: Any, server: Any) -> None:
+        send = server.sendPacket
+
+        def sendPacket(number: int, payload: bytes) -> None:
+            if number == 94:
+                seen.append(payload)
+            send(number, payload)
+
+        server.sendPacket = sendPacket
+
+    channel = CommandChannel(both())
+    stack = Stack([channel], randomPortions(7), watched)
+    stack.run()
+    assertComplete(channel)
+    assert b"".join(payload[8:] for payload in seen) == bytes(channel.out)
 
 
 @pytest.mark.parametrize("cipher", ["aes128-gcm@openssh.com", "aes128-ctr"])

@@ -79,6 +79,17 @@ class OutboundBuffer:
             piece.release()
         return taken
 
+    def takeView(self, limit: int) -> bytes | memoryview:
+        """The same as `take`, without a copy where the bytes are a part of one large chunk."""
+        start = self._offset
+        if self._chunks and 0 < limit < len(self._chunks[0]) - start:
+            head = self._chunks[0]
+            if type(head) is bytes:
+                self.size -= limit
+                self._offset = start + limit
+                return memoryview(head)[start : start + limit]
+        return self.take(limit)
+
     def clear(self) -> None:
         """Forget everything that waits."""
         self._chunks.clear()

@@ -263,9 +263,10 @@ class SSHChannel:
     def _sendOutbound(self) -> None:
         """Send what the window allows of the data that waits."""
         outbound = self._outbound
+        take = outbound.takeView if getattr(self.conn, "takesViews", False) else outbound.take
         # The window and the hold may change while a piece is sent: both are looked up every time.
         while outbound.size and self.remoteWindowLeft > 0 and not self._held:
-            piece = outbound.take(min(self.remoteWindowLeft, self.remoteMaxPacket, MAX_PIECE))
+            piece = take(min(self.remoteWindowLeft, self.remoteMaxPacket, MAX_PIECE))
             if not piece:
                 return
             self.remoteWindowLeft -= len(piece)

@@ -101,6 +101,9 @@ ALWAYS_ASKED_FOR = frozenset(
 )
 """Channel types that exist. Where nothing handles them they are prohibited, rather than unknown."""
 
+JOIN_BELOW = 1024
+"""Shorter data is joined with the head of its message: that costs less than to go without."""
+
 NO_MORE_SESSIONS = b"no-more-sessions@openssh.com"
 """A client's promise to open no further session (OpenSSH's PROTOCOL, section 2.2)."""
 
@@ -144,8 +147,16 @@ class SSHConnection(SSHService):
     closeTimeoutSeconds = CLOSE_TIMEOUT_SECONDS
     noMoreSessions = False
 
+    # Whether `sendData` may be given a memoryview. An application's own gets bytes, as documented.
+    takesViews: ClassVar[bool] = True
+
     _outputPaused = False
     _stopped = False
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "sendData" in vars(cls):
+            cls.takesViews = False
 
     def __init__(self) -> None:
         self.localChannelID = 0
@@ -639,15 +650,12 @@ class SSHConnection(SSHService):
         """Send one message of data, at once; `SSHChannel.write` minds the window."""
         if channel.localClosed:
             return
-        self.transport.sendPacket(
-            MSG_CHANNEL_DATA,
-            b"".join(
-                (
-                    _CHANNEL_AND_NUMBER.pack(self.channelsToRemoteChannel[channel], len(data)),
-                    data,
-                )
-            ),
-        )
+        head = _CHANNEL_AND_NUMBER.pack(self.channelsToRemoteChannel[channel], len(data))
+        transport = self.transport
+        if len(data) >= JOIN_BELOW and hasattr(transport, "sendWithData"):
+            transport.sendWithData(MSG_CHANNEL_DATA, head, data)
+        else:
+            transport.sendPacket(MSG_CHANNEL_DATA, b"".join((head, data)))
 
     def sendExtendedData(self, channel: Any, dataType: int, data: bytes) -> None:
         """Send one message of extended data, at once and whatever the window."""

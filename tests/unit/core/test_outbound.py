@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,9 +74,20 @@ class TestOutboundBuffer:
         buffer.append(b"def")
         assert bytes(buffer) == b"def"
 
-    @given(PIECES, st.lists(st.integers(0, 2 * MERGE_BELOW), max_size=60))
+    def test_a_view_of_a_large_chunk_is_no_copy(self) -> None:
+        buffer = OutboundBuffer(b"x" * (2 * MERGE_BELOW))
+        assert type(buffer.takeView(MERGE_BELOW)) is memoryview
+        assert len(buffer) == MERGE_BELOW
+        assert type(buffer.takeView(MERGE_BELOW)) is bytes
+        assert buffer.takeView(1) == b""
+
+    @given(
+        PIECES,
+        st.lists(st.integers(0, 2 * MERGE_BELOW), max_size=60),
+        st.sampled_from([OutboundBuffer.take, OutboundBuffer.takeView]),
+    )
     def test_any_pieces_in_and_out_keep_the_bytes(
-        self, pieces: list[bytes], takes: list[int]
+        self, pieces: list[bytes], takes: list[int], take: Any
     ) -> None:
         buffer = OutboundBuffer()
         given = b""
@@ -84,7 +97,7 @@ class TestOutboundBuffer:
                 buffer.append(pieces[index])
                 given += pieces[index]
             if index < len(takes):
-                piece = buffer.take(takes[index])
+                piece = bytes(take(buffer, takes[index]))
                 assert len(piece) <= takes[index]
                 taken += piece
             assert len(buffer) == len(given) - len(taken)

@@ -243,6 +243,30 @@ class TestData:
         )
         assert channel.events[-1] == "data abc"
 
+    def test_long_data_goes_to_the_transport_without_a_copy(
+        self, connection: RecordingConnection
+    ) -> None:
+        parts: list[Any] = []
+        connection.transport.sendWithData = lambda *arguments: parts.append(arguments)
+        channel = opened(connection)
+        data = bytes(range(256)) * 256
+        channel.write(data)
+        channel.write(b"short")
+        assert [bytes(part) for _, _, part in parts] == [data[:32768], data[32768:]]
+        assert all(type(part) is memoryview or part is data for _, _, part in parts[:1])
+        assert parts[0][:2] == (MSG_CHANNEL_DATA, struct.pack(">2L", REMOTE, 32768))
+        assert connection.transport.sent() == ["DATA short"]
+
+    def test_an_applications_own_sendData_gets_bytes(self) -> None:
+        class Application(RecordingConnection):
+            def sendData(self, channel: Any, data: bytes) -> None:
+                assert type(data) is bytes
+                super().sendData(channel, data)
+
+        connection = Application()
+        opened(connection).write(bytes(100_000))
+        assert len(connection.transport.packets) == 4
+
     def test_a_handler_replaced_on_the_instance_is_used(
         self, connection: RecordingConnection
     ) -> None:

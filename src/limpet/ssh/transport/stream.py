@@ -464,9 +464,30 @@ class MessageTransport(protocol.Protocol):
                 return
         self._sendNow(messageType, payload)
 
-    def _sendNow(self, messageType: int, payload: bytes) -> None:
+    def sendWithData(self, messageType: int, head: bytes, data: bytes | memoryview) -> None:
+        """Send a message as `sendPacket` does, from its head and its data.
+
+        It saves the copy that joins the two. Where an application has put a `sendPacket` of its own
+        in place, that one gets the message, whole.
+
+        Args:
+            messageType: The message's number.
+            head: What follows the number.
+            data: What follows `head`; never empty.
+        """
+        if (
+            self._blockedByKeyExchange is not None
+            or self._over
+            or self.transport is None
+            or getattr(self.sendPacket, "__func__", None) is not MessageTransport.sendPacket
+        ):
+            self.sendPacket(messageType, b"".join((head, data)))
+        else:
+            self._sendNow(messageType, head, data)
+
+    def _sendNow(self, messageType: int, payload: bytes, data: bytes | memoryview = b"") -> None:
         """Send a message whether or not others wait for the end of a key exchange."""
-        packet = self._sender.pack(messageType, payload)
+        packet = self._sender.pack(messageType, payload, data)
         self.transport.write(packet)
         if self._outputPaused:
             self._countUnread(len(packet))
