@@ -109,7 +109,7 @@ ALL_MODERN = dataclasses.replace(
     ),
     compressions=(b"none", b"zlib@openssh.com"),
 )
-"""`DEFAULT`, and what is sound but dear: finite-field groups (2 to 40 ms a handshake) and delayed
+"""`DEFAULT`, and what is sound but dear: finite-field groups (1 to 14 ms a handshake) and delayed
 compression. For clients that must reach everything, and servers that were told to."""
 
 HARDENED = dataclasses.replace(
@@ -130,7 +130,7 @@ LEGACY = AlgorithmLists(
             b"diffie-hellman-group1-sha1",
         ),
     ),
-    publicKeys=(*ALL_MODERN.publicKeys, b"ssh-rsa"),
+    publicKeys=(*ALL_MODERN.publicKeys, b"ssh-rsa", b"ssh-dss"),
     ciphers=(
         *ALL_MODERN.ciphers,
         b"aes128-cbc",
@@ -141,8 +141,8 @@ LEGACY = AlgorithmLists(
     macs=(*ALL_MODERN.macs, b"hmac-sha1-etm@openssh.com", b"hmac-sha1", b"hmac-md5"),
     compressions=ALL_MODERN.compressions,
 )
-"""`ALL_MODERN`, and what is broken or nearly so: SHA-1, MD5, CBC, 3DES, a 1024-bit group. For old
-devices and honeypots that somebody chose it for."""
+"""`ALL_MODERN`, and what is broken or nearly so: SHA-1, MD5, CBC, 3DES, DSS, a 1024-bit group. For
+old devices and honeypots that somebody chose it for."""
 
 
 @dataclass(frozen=True, slots=True)
