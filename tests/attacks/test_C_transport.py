@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from twisted.internet import defer
 
+from limpet.core.errors import LimitExceeded
 from limpet.core.packets import PacketSender
 from limpet.core.phases import PHASES, Phase, Verdict
+from limpet.core.rekey import RekeyPolicy
 from limpet.ssh.transport import SSHClientTransport
 from limpet.wire import numbers as n
 from limpet.wire.fields import NS, u32
@@ -226,6 +228,29 @@ def test_C10_anExchangeThatIsNotAnsweredEnds() -> None:
     pair.server.sendKexInit()
     pair.clock.advance(61)
     assert pair.server.violation is not None
+
+
+def test_B8_trafficBeforeAuthenticationIsBounded() -> None:
+    pair = encrypted()
+    pair.server.rekeyPolicy = RekeyPolicy(maxBytes=100_000)
+    pair.server._checkReceivedAt = 0
+    for _ in range(20):
+        pair.client._sendNow(n.MSG_IGNORE, NS(bytes(20_000)))
+    pair.pump()
+    assert isinstance(pair.server.violation, LimitExceeded)
+
+
+def test_B8_aPeerThatIgnoresOurKexInitIsLeft() -> None:
+    pair = connected(rekeyPolicy=RekeyPolicy(maxBytes=1 << 20))
+    pair.client.rekeyPolicy = RekeyPolicy(maxBytes=None, maxSeconds=None)
+    pair.client.ssh_KEXINIT = lambda packet: None
+    for _ in range(100):
+        pair.client._sendNow(200, bytes(32768))
+        pair.pump()
+        if pair.ended:
+            break
+    assert isinstance(pair.server.violation, LimitExceeded)
+    assert pair.server.violation.description.startswith("the peer does not take part")
 
 
 def test_C11_rekeyFloodIsStopped() -> None:

@@ -76,6 +76,12 @@ class SSHFactory(protocol.Factory):
             transport.supportedCiphers = list(self.algorithms.ciphers)
             transport.supportedMACs = list(self.algorithms.macs)
             transport.supportedCompressions = list(self.algorithms.compressions)
+            # Who takes old host key algorithms has old clients, whose keys sign with the same.
+            transport.userAuthAlgorithms += tuple(
+                name
+                for name in self.algorithms.publicKeys
+                if name not in transport.userAuthAlgorithms
+            )
         ours = set(self.privateKeys)
         for key in self.privateKeys.values():
             ours.update(key.supportedSignatureAlgorithms())
