@@ -407,7 +407,10 @@ class SSHConnection(SSHService):
         if len(self.channels) >= self.maxChannels:
             raise ConchError("too many channels", OPEN_RESOURCE_SHORTAGE)
         if channelType == b"session" and len(self._sessionIds) >= self.maxSessions:
-            raise ConchError("too many sessions", OPEN_RESOURCE_SHORTAGE)
+            # Those that we have closed wait for nothing but the peer's own word.
+            alive = sum(not self.channels[number].localClosed for number in self._sessionIds)
+            if alive >= self.maxSessions:
+                raise ConchError("too many sessions", OPEN_RESOURCE_SHORTAGE)
 
     def _numberFor(self, channel: Any) -> int:
         """Give the channel its number."""

@@ -68,7 +68,10 @@ class UnixConchUser(ConchUser):
 
     def _makeSession(self, **details: Any) -> SSHSession:
         channels = getattr(self.conn, "channels", {})
-        sessions = sum(1 for channel in channels.values() if channel.name == b"session")
+        # One that we have closed waits for nothing but the client's own word.
+        sessions = sum(
+            channel.name == b"session" and not channel.localClosed for channel in channels.values()
+        )
         if sessions >= self.policy.maxSessions:
             raise ConchError("too many sessions on this connection", OPEN_RESOURCE_SHORTAGE)
         return SSHSession(localWindow=SESSION_WINDOW, localMaxPacket=SESSION_MAX_PACKET, **details)
