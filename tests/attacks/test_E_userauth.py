@@ -638,6 +638,19 @@ def test_E14_sameAnswersForKnownAndUnknown(monkeypatch: pytest.MonkeyPatch) -> N
     assert answersFor(b"alice") == answersFor(b"nobody-by-this-name")
 
 
+def test_E14_everyFailureTakesAtLeastItsTime() -> None:
+    for user in (b"alice", b"nobody"):
+        session = Session()
+        session.query(OTHER_KEY, user)
+        session.transport.clock.advance(0.0049)
+        assert session.numbers == []
+        session.transport.clock.advance(0.0042)
+        assert session.numbers == [FAILURE]
+    session = Session(failuresTakeTime=False)
+    session.query(OTHER_KEY)
+    assert session.numbers == [FAILURE]
+
+
 def test_E14_delayBelongsToTheName() -> None:
     secret = b"k" * 32
     names = [b"alice", b"bob", b"root", b"nobody"]
@@ -868,13 +881,25 @@ def test_E20_acceptanceOfAnotherKey() -> None:
     assert len(transport.packets) == sent
 
 
-def test_E20_endlessPartialSuccess() -> None:
+def test_E20_endlessQuestions() -> None:
     service, transport = client(key=None, preferredOrder=[b"keyboard-interactive"])
-    for _ in range(32):
-        service.packetReceived(51, failure(b"keyboard-interactive"))
+    service.packetReceived(51, failure(b"keyboard-interactive"))
+    for _ in range(31):
+        service.packetReceived(60, NS(b"") * 3 + u32(0))
     with pytest.raises(LimitExceeded):
-        service.packetReceived(51, failure(b"keyboard-interactive"))
-    assert len(transport.packets) <= 33
+        service.packetReceived(60, NS(b"") * 3 + u32(0))
+    assert len(transport.packets) == 33
+
+
+def test_E20_endlessPartialSuccess() -> None:
+    """A method that has succeeded is not tried again, however often the server asks for it."""
+    service, transport = client()
+    service.packetReceived(51, failure(b"publickey"))
+    for _ in range(3):
+        if not transport.disconnected:
+            service.packetReceived(51, failure(b"publickey", partial=True))
+    assert len(transport.packets) == 2
+    assert transport.disconnected[0][0] == 14
 
 
 def test_E20_bannerFlood() -> None:

@@ -106,6 +106,7 @@ class SSHUserAuthClient(SSHService):
         self._rounds = 0
         self._unusable: set[bytes] = set()
         self._trying = b""
+        self._wasAsked = False
         self._awaiting = False
         self._over = False
         self._oldPassword = b""
@@ -197,6 +198,9 @@ class SSHUserAuthClient(SSHService):
         if partialSuccess:
             self.provedIdentity = True
             self.authenticatedWith.append(self.lastAuth)
+        elif self.lastAuth == authentication.KEYBOARD_INTERACTIVE and not self._wasAsked:
+            # A server that asks nothing will not do so the next time either.
+            self._unusable.add(self.lastAuth)
         candidates = [
             method
             for method in self._known()
@@ -471,12 +475,14 @@ class SSHUserAuthClient(SSHService):
         """Ask to be asked (RFC 4256): string language tag, string submethods, both empty."""
         if not self.transport.isEncrypted("out"):
             return False
+        self._wasAsked = False
         self.askForAuth(authentication.KEYBOARD_INTERACTIVE, NS(b"") + NS(b""))
         return True
 
     def ssh_USERAUTH_PK_OK_keyboard_interactive(self, packet: bytes) -> Any:
         """MSG_USERAUTH_INFO_REQUEST: name, instruction, tag, uint32 n, n × (prompt, echo)."""
         name, instruction, prompts = authentication.parseInfoRequest(packet)
+        self._wasAsked = True
         asking = self.getGenericAnswers(
             authentication.sanitised(name),
             authentication.sanitised(instruction),

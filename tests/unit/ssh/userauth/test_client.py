@@ -205,6 +205,16 @@ def test_questionsNobodyAnswers() -> None:
     assert transport.disconnected[0][0] == 14
 
 
+def test_questionsThatNeverCome() -> None:
+    """OpenSSH's sshd offers the method without PAM, and fails it at once."""
+    client = Client()
+    transport = started(client)
+    client.packetReceived(51, failure(b"keyboard-interactive"))
+    client.packetReceived(51, failure(b"keyboard-interactive"))
+    assert [method for method, _ in requests(transport)] == [b"none", b"keyboard-interactive"]
+    assert transport.disconnected[0][0] == 14
+
+
 def test_passwordThatIsNotGiven() -> None:
     class Refusing(Client):
         def getPassword(self, prompt: bytes | None = None) -> Any:
