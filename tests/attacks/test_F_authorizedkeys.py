@@ -84,6 +84,10 @@ KEY = b"ssh-ed25519 " + base64.b64encode(BLOB)
         b"=",
         b"restrict\x0bno-pty",
         b"restrict\x00",
+        b'command="a\x07b"',
+        b'command="a\x0bb"',
+        b'command="a\rb"',
+        b'environment="A=\x1b"',
     ],
 )
 def test_F4_optionInDoubtDeniesTheKey(options: bytes) -> None:
@@ -121,6 +125,7 @@ def test_F4_onlySpaceAndTabSeparate(blank: bytes) -> None:
         b"ssh-rsa " + KEY.split(b" ")[1],
         b"ssh-ed25519 " + KEY.split(b" ")[1][:-3],
         b"ssh-ed25519 " + KEY.split(b" ")[1] + b"=",
+        b"ssh-ed25519 AAAA!!!!" + KEY.split(b" ")[1][4:],
         KEY.split(b" ")[1],
         b"ssh-foo " + KEY.split(b" ")[1],
         b"restrict",
