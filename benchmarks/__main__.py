@@ -19,7 +19,9 @@ MEBIBYTE = 1024 * 1024
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
-    parser.add_argument("--servers", default="limpet,openssh,asyncssh,conch", metavar="A,B")
+    parser.add_argument(
+        "--servers", default="limpet,openssh,asyncssh,limpet-factory,conch", metavar="A,B"
+    )
     parser.add_argument("--suites", default=",".join(measure.SUITES), metavar="A,B")
     parser.add_argument("--directions", default=",".join(measure.DIRECTIONS), metavar="A,B")
     parser.add_argument("--runs", type=int, default=3, help="interleaved runs (default 3)")
@@ -96,11 +98,11 @@ class Bench:
     def text(self) -> str:
         names = [server.name for server in self.servers]
         bulk = [name for name in names if name in BULK_SERVERS]
-        parts = [
-            report.table("CPU seconds per GB", self.cpuPerGigabyte, bulk, 2),
-            report.table("MB per second", self.megabytesPerSecond, bulk, 0),
-            report.table("Session", self.sessionCpu, bulk, 1),
-        ]
+        parts = []
+        if self.options.suites:
+            parts.append(report.table("CPU seconds per GB", self.cpuPerGigabyte, bulk, 2))
+            parts.append(report.table("MB per second", self.megabytesPerSecond, bulk, 0))
+            parts.append(report.table("Session", self.sessionCpu, bulk, 1))
         if self.options.connections:
             parts.append(report.table("Connections", self.connectionCpu, names, 2))
             parts.append(report.table("Connections", self.connectionRate, names, 0))

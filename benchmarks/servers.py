@@ -122,10 +122,10 @@ def limpetCommand(work: Workplace, port: int) -> list[str]:
     ]
 
 
-def pythonCommand(module: str) -> Callable[[Workplace, int], list[str]]:
+def pythonCommand(module: str, *arguments: str) -> Callable[[Workplace, int], list[str]]:
     def command(work: Workplace, port: int) -> list[str]:
         keys = (str(work.hostKey), str(work.authorizedKeys))
-        return [sys.executable, "-m", module, str(port), *keys]
+        return [sys.executable, "-m", module, *arguments, str(port), *keys]
 
     return command
 
@@ -134,7 +134,9 @@ COMMANDS: dict[str, Callable[[Workplace, int], list[str]]] = {
     "limpet": limpetCommand,
     "openssh": sshdCommand,
     "asyncssh": pythonCommand("benchmarks.asyncsshServer"),
-    "conch": pythonCommand("benchmarks.conchServer"),
+    # The same program over two packages: connections only.
+    "limpet-factory": pythonCommand("benchmarks.factoryServer", "limpet"),
+    "conch": pythonCommand("benchmarks.factoryServer", "twisted.conch"),
 }
 # Conch knows none of the ciphers of the bulk part but aes128-ctr, and that only without -etm.
 BULK_SERVERS = ("limpet", "openssh", "asyncssh")
