@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from limpet.core.rekey import RekeyPolicy
+from limpet.ssh.connection import SSHConnection
 from tests.pair.harness import Portions, randomPortions, singleBytes, whole
 from tests.pair.stack import OUTPUT_SIZE, CommandChannel, Stack, pattern
 
@@ -97,6 +98,42 @@ def test_noiseBetweenAllPackets() -> None:
     stack = Stack([channel], randomPortions(7), noisy)
     stack.run()
     assertComplete(channel)
+
+
+def received(channel: CommandChannel, overridden: bool) -> list[type]:
+    """The types in which the client's handler of channel data gets large data."""
+    seen: list[type] = []
+
+    def watched(client: Any, server: Any) -> None:
+        dispatch = client.dispatchMessage
+
+        def dispatchMessage(number: int, payload: Any) -> None:
+            dispatch(number, payload)
+
+        if overridden:
+            client.dispatchMessage = dispatchMessage
+
+    stack = Stack([channel], randomPortions(7), watched)
+    handler = SSHConnection.ssh_CHANNEL_DATA
+
+    def ssh_CHANNEL_DATA(self: Any, packet: Any) -> None:
+        if len(packet) > 5000:
+            seen.append(type(packet))
+        handler(self, packet)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SSHConnection, "ssh_CHANNEL_DATA", ssh_CHANNEL_DATA)
+        stack.run()
+    assertComplete(channel)
+    return seen
+
+
+def test_largeDataComesAsAView() -> None:
+    assert set(received(CommandChannel(both()), overridden=False)) == {memoryview}
+
+
+def test_butAsBytesThroughAnApplicationsOwnDispatch() -> None:
+    assert set(received(CommandChannel(both()), overridden=True)) == {bytes}
 
 
 def test_anApplicationsOwnSendPacketSeesWholeMessages() -> None:

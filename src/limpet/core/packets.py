@@ -40,6 +40,9 @@ MAX_PACKET_BEFORE_AUTHENTICATION = 35_000
 MAX_PACKET = 262_144
 """Largest packet_length after authentication, in bytes (OpenSSH's PACKET_MAX_SIZE)."""
 
+VIEW_ABOVE = 4096
+"""Shorter bodies are copied rather than viewed: a view has its price too."""
+
 MIN_PACKET_LENGTH = 1 + 1 + MIN_PADDING
 """Least packet_length: the padding's length, a message number, the padding."""
 
@@ -64,6 +67,7 @@ class PacketReceiver:
         inflater: Inflates payloads from the next packet on; None while there is no compression.
         bytesSinceKeys: Bytes of whole packets taken in under the present keys.
         failed: A violation was raised; nothing comes out any more.
+        viewed: The message number whose large payloads `nextMessage` gives as views; -1 for none.
     """
 
     __slots__ = (
@@ -80,9 +84,11 @@ class PacketReceiver:
         "inflater",
         "maxPacketLength",
         "sequence",
+        "viewed",
     )
 
     def __init__(self, maxPacketLength: int = MAX_PACKET_BEFORE_AUTHENTICATION) -> None:
+        self.viewed = -1
         self.sequence = 0
         self.maxPacketLength = maxPacketLength
         self.inflater: Inflater | None = None
@@ -157,15 +163,22 @@ class PacketReceiver:
             return self._inflate(self.inflater, message)
         return message
 
-    def nextMessage(self) -> tuple[int, bytes] | None:
-        """As `next`, but with the message number apart: that saves a copy of the payload."""
+    def nextMessage(self) -> tuple[int, bytes | memoryview] | None:
+        """As `next`, but with the message number apart: that saves a copy of the payload.
+
+        The payload is bytes, but for large ones of the message `viewed`: those come as a view,
+        which saves the second copy for whoever takes a part of it anyway.
+        """
         body = self._openPacket()
         if body is None:
             return None
         if self.inflater is not None:
             message = self._inflate(self.inflater, bytes(body[1 : len(body) - body[0]]))
             return message[0], message[1:]
-        return body[1], bytes(body[2 : len(body) - body[0]])
+        end = len(body) - body[0]
+        if end > VIEW_ABOVE and body[1] == self.viewed:
+            return body[1], memoryview(body)[2:end]
+        return body[1], bytes(body[2:end])
 
     def setKeys(self, opener: Opener, inflater: Inflater | None = None) -> None:
         """Open all packets after the one that came last with `opener`; counters begin anew."""

@@ -153,10 +153,15 @@ class SSHConnection(SSHService):
     _outputPaused = False
     _stopped = False
 
+    # The message that may come in as a memoryview, likewise.
+    viewedMessage: ClassVar[int] = MSG_CHANNEL_DATA
+
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         if "sendData" in vars(cls):
             cls.takesViews = False
+        if "ssh_CHANNEL_DATA" in vars(cls) or "packetReceived" in vars(cls):
+            cls.viewedMessage = -1
 
     def __init__(self) -> None:
         self.localChannelID = 0

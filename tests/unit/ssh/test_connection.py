@@ -614,3 +614,17 @@ class TestGlobalRequests(LoggingTestCase):
         self.connection.ssh_CHANNEL_OPEN(openMessage(b"recording"))
         with pytest.raises(UnexpectedMessage):
             self.connection.ssh_CHANNEL_OPEN(openMessage(b"session"))
+
+
+class TestViews:
+    def test_an_applications_own_handler_of_data_is_given_bytes(self) -> None:
+        class OwnHandler(RecordingConnection):
+            def ssh_CHANNEL_DATA(self, packet: bytes) -> None:
+                super().ssh_CHANNEL_DATA(packet)
+
+        class OwnDispatch(RecordingConnection):
+            def packetReceived(self, messageNum: int, packet: bytes) -> Any:
+                return super().packetReceived(messageNum, packet)
+
+        assert RecordingConnection.viewedMessage == MSG_CHANNEL_DATA
+        assert OwnHandler.viewedMessage == OwnDispatch.viewedMessage == -1

@@ -392,7 +392,7 @@ class MessageTransport(protocol.Protocol):
         message = self._nextMessage()
         return None if message is None else bytes((message[0],)) + message[1]
 
-    def _nextMessage(self) -> tuple[int, bytes] | None:
+    def _nextMessage(self) -> tuple[int, Any] | None:
         """The next message's number and payload; the one place that asks the phase table."""
         receiver = self._receiver
         while True:
@@ -640,6 +640,9 @@ class MessageTransport(protocol.Protocol):
         if self._servicePhase is not Phase.AUTHENTICATION:
             self._authenticated()
         self._serviceHeld = False
+        # An application's own `dispatchMessage` gets bytes, as documented.
+        plain = getattr(self.dispatchMessage, "__func__", None) is MessageTransport.dispatchMessage
+        self._receiver.viewed = getattr(service, "viewedMessage", -1) if plain else -1
         service.serviceStarted()
         self._updateService()
 
