@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.error import UnhandledCredentials
+from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
 from twisted.internet import defer
 from zope.interface import implementer, providedBy
 
-from limpet.error import NotEnoughAuthentication
+from limpet.error import NotEnoughAuthentication, ValidPublicKey
+from limpet.ssh.userauth import PublicKeyCredentials
 
 
 @implementer(ICredentialsChecker)
@@ -57,6 +58,11 @@ class SSHProtocolChecker:
         return defer.fail(UnhandledCredentials("no checker takes these credentials"))
 
     def _cbGoodAuthentication(self, avatarId: Any, credentials: Any, interface: Any) -> Any:
+        # A checker may leave the signature to the server. As one factor of several it counts now.
+        if isinstance(credentials, PublicKeyCredentials) and not credentials.isProven():
+            if credentials.signature is None:
+                raise ValidPublicKey()
+            raise UnauthorizedLogin("the signature is wrong")
         context = getattr(credentials, "context", None)
         # Kept with the connection: two connections of one user are not two factors.
         completed = context.factors.completed if context is not None else {}

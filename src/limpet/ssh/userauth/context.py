@@ -20,7 +20,9 @@ from zope.interface import implementer
 
 from limpet.core.authentication import Factors, UserAuthRequest
 from limpet.core.authorizedkeys import UNRESTRICTED, Restrictions
+from limpet.crypto.signatures import verifySignature
 from limpet.interfaces import IKeyboardInteractiveCredentials, IPasswordChangeCredentials
+from limpet.wire.errors import WireError
 
 Asker = Callable[[Sequence[tuple[bytes, bool]], bytes, bytes], "Deferred[list[bytes]]"]
 """Asks (prompt, echo) pairs under a name and an instruction; fires with one answer per prompt."""
@@ -100,6 +102,17 @@ class PublicKeyCredentials:
         self.sigData = sigData
         self.signature = signature
         self.context = context
+
+    def isProven(self) -> bool:
+        """Whether they are signed with the key; verified here unless a checker has done so."""
+        if self.signature is None:
+            return False
+        if self.context is not None and self.context.signatureVerified:
+            return True
+        try:
+            return verifySignature(self.blob, self.algName, self.signature, self.sigData or b"")
+        except WireError:
+            return False
 
 
 @implementer(IUsernamePassword)

@@ -44,7 +44,6 @@ from limpet.crypto.signatures import (
     CERTIFICATE_ALGORITHMS,
     DEFAULT_SIGNATURE_ALGORITHMS,
     HOST_KEY_ALGORITHMS,
-    verifySignature,
 )
 from limpet.error import (
     ConchError,
@@ -608,7 +607,8 @@ class SSHUserAuthServer(SSHService):
             reason: Why the portal let nobody in.
             packet: The method's fields.
         """
-        reason.trap(ValidPublicKey)
+        # Nothing was shown yet, so that nothing can have succeeded in part either.
+        reason.trap(ValidPublicKey, NotEnoughAuthentication)
         fields = Reader(packet)
         fields.byte()
         body = NS(fields.string()) + NS(fields.string())
@@ -633,19 +633,7 @@ class SSHUserAuthServer(SSHService):
         return reason
 
     def _requireSignature(self, credentials: PublicKeyCredentials) -> None:
-        context = credentials.context
-        if context is not None and context.signatureVerified:
-            return
-        try:
-            good = verifySignature(
-                credentials.blob,
-                credentials.algName,
-                credentials.signature or b"",
-                credentials.sigData or b"",
-            )
-        except WireError:
-            good = False
-        if not good:
+        if not credentials.isProven():
             raise UnauthorizedLogin("the signature is wrong")
 
     # ── password ──────────────────────────────────────────────────────────────────────────────
