@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from limpet.scripts.main import Mistake
+from limpet.scripts.mistakes import Mistake
 from limpet.ssh.keys import BadKeyError, EncryptedKeyError, Key, createKeyFiles, isPrivateToOwner
 
 KINDS = ("ed25519", "ecdsa", "rsa")

@@ -7,24 +7,11 @@ of the person's is told in one sentence on standard error and ends with exit sta
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import click
 
 from limpet._version import __version__
-
-USAGE_STATUS = 2
-"""Exit status where what was asked for cannot be done as it was asked."""
-
-
-class Mistake(click.ClickException):
-    """Something that the person can put right; told without a traceback."""
-
-    exit_code = USAGE_STATUS
-
-    def show(self, file: Any = None) -> None:
-        """Say it."""
-        click.echo(f"limpet: {self.format_message()}", err=True)
+from limpet.scripts.mistakes import Mistake
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,12 +31,14 @@ def main() -> None:
 )
 @click.option(
     "--host-key",
+    "hostKeys",
     multiple=True,
     metavar="FILE",
     help="A private host key; one of each type. Without one, a key is made and kept.",
 )
 @click.option(
     "--authorized-keys",
+    "authorizedKeys",
     multiple=True,
     metavar="FILE",
     help="Keys that let a user in.  [default: ~/.ssh/authorized_keys]",
@@ -57,15 +46,16 @@ def main() -> None:
 @click.option("--config", metavar="FILE", help="Settings, in TOML.")
 @click.option(
     "--log-level",
+    "logLevel",
     metavar="LEVEL",
     help="debug, info, warn or error.  [default: info]",
 )
 def serve(
     listen: tuple[str, ...],
-    host_key: tuple[str, ...],
-    authorized_keys: tuple[str, ...],
+    hostKeys: tuple[str, ...],
+    authorizedKeys: tuple[str, ...],
     config: str | None,
-    log_level: str | None,
+    logLevel: str | None,
 ) -> None:
     """Let users of this machine log in with their own ssh.
 
@@ -77,9 +67,9 @@ def serve(
     run(
         {
             "listen": listen,
-            "hostKeys": host_key,
-            "authorizedKeys": tuple(asPattern(name) for name in authorized_keys),
-            "logLevel": log_level,
+            "hostKeys": hostKeys,
+            "authorizedKeys": tuple(asPattern(name) for name in authorizedKeys),
+            "logLevel": logLevel,
         },
         config,
     )

@@ -18,7 +18,7 @@ import click
 
 from limpet._reactor import getReactor
 from limpet._version import __version__
-from limpet.scripts.main import Mistake
+from limpet.scripts.mistakes import Mistake
 from limpet.server.hostkeys import HostKeyError
 from limpet.server.logs import startLogging
 from limpet.server.service import ListenFailed, Server

@@ -1,4 +1,6 @@
-"""What runs on top of the transport: user authentication, then the connection (RFC 4253 section 10).
+"""What runs on top of the transport: user authentication, then the connection.
+
+RFC 4253 section 10.
 
 Rule: a service is given the messages of its own numbers and nothing else; the transport's phase
 table decides which numbers reach it.
@@ -13,7 +15,7 @@ from twisted.logger import Logger
 
 
 class SSHService:
-    """A service on an SSH transport; the base of `SSHUserAuthServer`, `SSHConnection` and their like.
+    """A service on an SSH transport; the base of `SSHUserAuthServer` and `SSHConnection`.
 
     A message whose number `protocolMessages` names "MSG_CHANNEL_OPEN" goes to the method
     `ssh_CHANNEL_OPEN(payload)`, the payload without its number. A handler may raise
@@ -38,7 +40,7 @@ class SSHService:
         """The service is over: another one took its place, or the connection was lost."""
 
     def logPrefix(self) -> str:
-        """What identifies the service in a log: its name and its class, and the transport's prefix."""
+        """What identifies the service in a log: its name, and the transport's prefix."""
         name = self.name.decode("ascii", "backslashreplace")
         transport = self.transport
         under = transport.logPrefix() if hasattr(transport, "logPrefix") else "no transport"
@@ -62,9 +64,10 @@ class SSHService:
         return None
 
     def _handlerFor(self, messageNum: int) -> Callable[[bytes], Any] | None:
-        # Looked up by attribute on each message, because applications replace handlers on instances.
+        # Looked up on each message, because applications replace handlers on instances.
         name = self.protocolMessages.get(messageNum)
         if name is None:
             return None
-        handler: Callable[[bytes], Any] | None = getattr(self, "ssh_" + name.removeprefix("MSG_"), None)
+        method = "ssh_" + name.removeprefix("MSG_")
+        handler: Callable[[bytes], Any] | None = getattr(self, method, None)
         return handler

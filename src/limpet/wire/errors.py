@@ -1,9 +1,9 @@
 """What a decoder raises when the bytes do not have the form that the protocol gives them.
 
-    WireError(ValueError)
-    ├── Truncated       the bytes end before the value does
-    ├── TrailingBytes   the value ends before the bytes do
-    └── BadField        a field has a value that its type forbids
+WireError(ValueError)
+├── Truncated       the bytes end before the value does
+├── TrailingBytes   the value ends before the bytes do
+└── BadField        a field has a value that its type forbids
 """
 
 from __future__ import annotations
