@@ -10,7 +10,9 @@ from twisted.internet import defer
 from twisted.python.failure import Failure
 
 from limpet.checkers import InMemorySSHKeyDB, SSHProtocolChecker, SSHPublicKeyChecker
+from limpet.core.authentication import Factors, UserAuthRequest
 from limpet.error import NotEnoughAuthentication
+from limpet.ssh.userauth import AuthenticationContext, PasswordCredentials
 from tests.unit.ssh.userauth.doubles import Passwords, Session
 
 
@@ -77,3 +79,21 @@ def test_factorsOfDifferentAvatarsDoNotAddUp() -> None:
     session.wait()
     assert not session.loggedIn
     assert session.failures()[-1] == ((), True)
+
+
+def test_oneKindTwiceIsOneFactor() -> None:
+    """Also where the server would let the same method succeed again."""
+
+    class Own(SSHProtocolChecker):
+        def areDone(self, avatarId: Any) -> bool:
+            return len(self.successfulCredentials[avatarId]) >= 2
+
+    checker = Own()
+    checker.registerChecker(Passwords(alice=b"pw"))
+    request = UserAuthRequest(b"alice", b"ssh-connection", b"password", b"")
+    factors = Factors(b"alice", b"ssh-connection")
+    for _ in range(3):
+        context = AuthenticationContext(request, None, factors, 0.0)
+        shown = PasswordCredentials(b"alice", b"pw", context)
+        assert outcome(checker, shown) is NotEnoughAuthentication
+    assert factors.completed == {b"alice": [IUsernamePassword]}
