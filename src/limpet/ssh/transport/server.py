@@ -10,6 +10,7 @@ from typing import Any
 
 from limpet.core.errors import KeyExchangeFailed, ServiceUnavailable, UnexpectedMessage
 from limpet.core.kex import KexContext
+from limpet.core.moduli import choosePrime
 from limpet.core.negotiation import Suite
 from limpet.core.phases import Phase
 from limpet.crypto.signatures import DEFAULT_SIGNATURE_ALGORITHMS, HOST_KEY_ALGORITHMS
@@ -77,10 +78,12 @@ class SSHServerTransport(SSHTransportBase):
 
     def _choosePrime(self, minimum: int, preferred: int, maximum: int) -> tuple[int, int]:
         """The generator and prime of a group of our factory's within the sizes, in bits."""
+        generator: int
         generator, prime = self.factory.getDHPrime(preferred)
-        if not minimum <= prime.bit_length() <= maximum:
-            raise KeyExchangeFailed(f"no group of {minimum} to {maximum} bits")
-        return generator, prime
+        if minimum <= prime.bit_length() <= maximum:
+            return generator, prime
+        # The nearest size is not one that the client takes, but another one may be.
+        return choosePrime(getattr(self.factory, "primes", None) or {}, minimum, preferred, maximum)
 
     def ssh_KEX_DH_GEX_REQUEST_OLD(self, packet: bytes) -> None:
         """Message 30: the client's half of the exchange, or the old form of a group request."""
