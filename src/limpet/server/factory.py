@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from limpet.core.negotiation import ALL_MODERN, DEFAULT, HARDENED, LEGACY, AlgorithmLists
 from limpet.server.limits import SourceLimit
+from limpet.server.listening import gathered
 from limpet.server.settings import Settings
 from limpet.ssh.factory import SSHFactory
 from limpet.ssh.keys import Key
@@ -33,6 +34,7 @@ class ServeTransport(SSHServerTransport):
     """One connection of `limpet serve`."""
 
     _isStarting = False
+    _peerName = "-"
 
     def connectionAdmitted(self) -> None:
         """The factory counts this connection as one without a login."""
@@ -44,8 +46,18 @@ class ServeTransport(SSHServerTransport):
         avatar = getattr(self, "avatar", None)
         if avatar is not None and service.name != b"ssh-userauth":
             self._started()
-            user = getattr(avatar, "username", "?")
-            self._log.info("{peer}: {user} is logged in", peer=peerName(self), user=user)
+
+    def logPrefix(self) -> str:
+        """The peer, by which a person finds the lines of one connection."""
+        return self._peerName
+
+    def makeConnection(self, transport: Any) -> None:
+        """Take the transport, and keep the peer's name for when it is gone."""
+        peer = transport.getPeer()
+        self._peerName = f"{getattr(peer, 'host', '?')}:{getattr(peer, 'port', '?')}"
+        # Our identification and our KEXINIT leave in one segment.
+        with gathered(transport):
+            super().makeConnection(transport)
 
     def connectionLost(self, reason: Any = None) -> None:
         """The connection is gone."""
@@ -61,12 +73,6 @@ class ServeTransport(SSHServerTransport):
     def isIdle(self) -> bool:
         """Whether nothing runs on this connection that somebody would miss."""
         return not getattr(self.service, "channels", None)
-
-
-def peerName(transport: Any) -> str:
-    """The peer as the log shows it."""
-    address = getattr(transport.getPeer(), "address", None)
-    return f"{getattr(address, 'host', '?')}:{getattr(address, 'port', '?')}"
 
 
 class ServeFactory(SSHFactory):

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 
@@ -219,6 +219,19 @@ class ServerPort(tcp.Port):
         """Where it listens, with the real port."""
         host, port = self.socket.getsockname()[:2]
         return Address(host, port)
+
+
+@contextmanager
+def gathered(transport: Any) -> Iterator[None]:
+    """Hold what is written within, on a transport that can, and send it in one go."""
+    if not isinstance(transport, ServerConnection):
+        yield
+        return
+    transport.gather()
+    try:
+        yield
+    finally:
+        transport.release()
 
 
 def listen(reactor: Any, host: str, port: int, factory: Any) -> ServerPort:

@@ -39,16 +39,17 @@ def escaped(text: str) -> str:
 
 @implementer(ILogObserver)
 class LineObserver:
-    """Writes each event as `2026-01-31T23:59:59Z info limpet.server: text`.
+    """Writes each event as `2026-01-31T23:59:59Z info text`.
 
     Args:
         stream: Where to.
-        traces: Whether a failure is followed by its whole traceback, in the same line.
+        isVerbose: Whether each line names the class that logs, and a failure comes with all of its
+            traceback, in the same line.
     """
 
-    def __init__(self, stream: TextIO, traces: bool = False) -> None:
+    def __init__(self, stream: TextIO, isVerbose: bool = False) -> None:
         self.stream = stream
-        self.traces = traces
+        self.isVerbose = isVerbose
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event."""
@@ -60,10 +61,11 @@ class LineObserver:
         failure = event.get("log_failure")
         if failure is not None:
             text = f"{text}: {self._shown(failure)}" if text else self._shown(failure)
-        name = event.get("log_namespace") or "-"
+        if self.isVerbose:
+            text = f"{event.get('log_namespace', '-')}: {text}"
         line = escaped(text[:MAX_LINE])
         try:
-            self.stream.write(f"{moment} {level} {name}: {line}\n")
+            self.stream.write(f"{moment} {level} {line}\n")
             self.stream.flush()
         except (OSError, ValueError):
             # Nobody reads the log any more; that does not end sessions.
@@ -72,7 +74,7 @@ class LineObserver:
     def _shown(self, failure: Any) -> str:
         kind = getattr(failure.type, "__name__", str(failure.type))
         text = f"{kind}: {failure.getErrorMessage()}"
-        if self.traces:
+        if self.isVerbose:
             return f"{text}: {failure.getTraceback()}"
         frames = failure.frames
         if frames:
@@ -99,7 +101,7 @@ def startLogging(stream: TextIO, level: str = "info") -> LogLevelFilterPredicate
         What holds the level; its `setLogLevelForNamespace` changes it.
     """
     levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
-    observer = LineObserver(stream, traces=level == "debug")
+    observer = LineObserver(stream, isVerbose=level == "debug")
     globalLogBeginner.beginLoggingTo(
         [FilteringLogObserver(observer, [_OurOwn(), levels])],
         discardBuffer=True,

@@ -41,13 +41,19 @@ LOW_WATER = 16384
 WRITEV_PIECES = 64
 """How many pending pieces one writev takes; POSIX promises 16, Linux and the BSDs take 1024."""
 
-FULL_PIPE_REST_SECONDS = 0.001
-"""How long a full pipe of `LARGE_PIPE_SIZE` is left alone, in seconds.
+PIPE_REST_SECONDS = 0.001
+"""How long a pipe of `LARGE_PIPE_SIZE` is left alone in the middle of much data, in seconds.
 
-A pipe counts as writable when one page is free. A child that reads slowly would wake us for each of
-its reads; what it reads within this time is written with one call instead. No child reads faster
-than 1 GB in a second, which is what this allows.
+A pipe counts as writable when one page of it is free, and as readable when one byte is there. A
+child that is slower than we are would wake us for each of its reads and writes; what it does within
+this time is done with one call instead. It allows 1 GB in a second, more than any session carries.
 """
+
+REST_EVERY = 131072
+"""Output, in bytes, after which a small read is taken for a sign of a child that is slower."""
+
+SMALL_READ = 32768
+"""A read of fewer bytes is small."""
 
 MAX_WINDOW = 0xFFFF
 """Largest number that a field of a window size holds (struct winsize)."""
@@ -70,6 +76,7 @@ class Owner(Protocol):
     """What the descriptors tell, and whom."""
 
     reactor: Any
+    isPaused: bool
 
     def logPrefix(self) -> str:
         """What identifies the child in a log."""
@@ -101,6 +108,9 @@ class ChildOutput:
         self.isTerminal = isTerminal
         self.readSize = FIRST_READ_SIZE
         self.reading = False
+        self.isLarge = False
+        self.sinceRest = 0
+        self.rest: Any = None
 
     def fileno(self) -> int:
         return self.fd
@@ -109,7 +119,7 @@ class ChildOutput:
         return self.child.logPrefix()
 
     def startReading(self) -> None:
-        if not self.reading and self.fd >= 0:
+        if not self.reading and self.fd >= 0 and self.rest is None:
             self.reading = True
             self.child.reactor.addReader(self)
 
@@ -135,11 +145,28 @@ class ChildOutput:
             return b"", False
         except OSError:
             return b"", True
-        if len(data) == FIRST_READ_SIZE == self.readSize:
+        size = len(data)
+        self.sinceRest += size
+        if size == FIRST_READ_SIZE == self.readSize:
             # A child that fills its pipe faster than we empty it: fewer, larger turns from now on.
-            self.readSize = LARGE_READ_SIZE
-            enlargePipe(self.fd)
+            self._enlarge()
+        elif self.sinceRest >= REST_EVERY and 0 < size < SMALL_READ:
+            self.sinceRest = 0
+            self._enlarge()
+            if self.isLarge:
+                self.stopReading()
+                self.rest = self.child.reactor.callLater(PIPE_REST_SECONDS, self._rested)
         return data, not data
+
+    def _enlarge(self) -> None:
+        self.readSize = LARGE_READ_SIZE
+        if not self.isLarge:
+            self.isLarge = enlargePipe(self.fd)
+
+    def _rested(self) -> None:
+        self.rest = None
+        if not self.child.isPaused:
+            self.startReading()
 
     def readTerminal(self) -> tuple[bytes, bool]:
         pieces = []
@@ -177,6 +204,9 @@ class ChildOutput:
 
     def close(self) -> None:
         self.stopReading()
+        if self.rest is not None:
+            self.rest.cancel()
+            self.rest = None
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
@@ -268,7 +298,7 @@ class ChildInput:
         if not self.isLarge:
             self._startWriting()
         elif self.rest is None:
-            self.rest = self.child.reactor.callLater(FULL_PIPE_REST_SECONDS, self._rested)
+            self.rest = self.child.reactor.callLater(PIPE_REST_SECONDS, self._rested)
 
     def _rested(self) -> None:
         self.rest = None

@@ -89,6 +89,7 @@ class ChildProcess:
     Attributes:
         pid: The child's process id; None when it has been reaped.
         status: The wait status once it has been reaped.
+        isPaused: Nobody wants output now: neither stdout nor stderr is read.
         whenEnded: Called with this object after `processEnded`, for whoever keeps a list.
     """
 
@@ -113,7 +114,7 @@ class ChildProcess:
         self.isTerminal = isTerminal
         self.gatherer = gatherer
         self._process = process
-        self._paused = False
+        self.isPaused = False
         self._ended = False
         self._drained = 0
         self._reason: Failure | None = None
@@ -134,7 +135,7 @@ class ChildProcess:
     def start(self) -> None:
         """Connect the protocol, then begin to read."""
         self._call(self.proto.makeConnection, self)
-        if not self._paused:
+        if not self.isPaused:
             self._startReading()
         if self._exit is None and self.status is None:
             # It may have exited before Twisted's handlers knew of it.
@@ -199,7 +200,7 @@ class ChildProcess:
         if not self.isTerminal or self.status is None:
             return
         output = self._outputs.get(STDOUT)
-        while output is not None and output.fd >= 0 and not self._paused:
+        while output is not None and output.fd >= 0 and not self.isPaused:
             data, atEnd = output.readTerminal()
             if data:
                 self._drained += len(data)
@@ -409,15 +410,15 @@ class ChildProcess:
 
     def pauseProducing(self) -> None:
         """Read neither stdout nor stderr until `resumeProducing`."""
-        self._paused = True
+        self.isPaused = True
         for output in self._outputs.values():
             output.stopReading()
 
     def resumeProducing(self) -> None:
         """Read again."""
-        if not self._paused:
+        if not self.isPaused:
             return
-        self._paused = False
+        self.isPaused = False
         if self.status is not None and self.isTerminal:
             # In a turn of its own: whoever resumes us is in the middle of sending.
             self.reactor.callLater(0, self._drainTerminal)
