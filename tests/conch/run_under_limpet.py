@@ -24,17 +24,15 @@ ALIASES = {
     "twisted.conch.ssh.channel": "limpet.ssh.channel",
     "twisted.conch.ssh.connection": "limpet.ssh.connection",
     "twisted.conch.ssh.session": "limpet.ssh.session",
+    "twisted.conch.ssh.keys": "limpet.ssh.keys",
+    "twisted.conch.ssh.transport": "limpet.ssh.transport",
+    "twisted.conch.ssh.userauth": "limpet.ssh.userauth",
+    "twisted.conch.ssh.factory": "limpet.ssh.factory",
 }
-
-
-CONCHS_OWN = ("twisted.conch.ssh.keys",)
-"""Modules that stay Conch's and need more of Conch's `common` than is documented: loaded before."""
 
 
 def putLimpetInPlace() -> None:
     """Let Conch's names lead to Limpet's modules, as entries and as attributes of the packages."""
-    for name in CONCHS_OWN:
-        importlib.import_module(name)
     for theirs, ours in ALIASES.items():
         module = importlib.import_module(ours)
         sys.modules[theirs] = module

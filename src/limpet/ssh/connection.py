@@ -229,13 +229,15 @@ class SSHConnection(SSHService):
     def pauseProducing(self) -> None:
         """The transport is full, or exchanges keys: channels keep their data for now."""
         self._outputPaused = True
-        for channel in self.channels.values():
+        # An application's own `__init__` may have left out ours: then there are no channels either.
+        for channel in getattr(self, "channels", {}).values():
             channel.holdOutput(HOLD_TRANSPORT)
 
     def resumeProducing(self) -> None:
         """The transport takes more: let the channels send, in turn."""
         self._outputPaused = False
-        inTurn = sorted(self.channels, key=lambda number: (number < self._firstInTurn, number))
+        channels = getattr(self, "channels", {})
+        inTurn = sorted(channels, key=lambda number: (number < self._firstInTurn, number))
         for number in inTurn:
             channel = self.channels.get(number)
             if channel is None:
