@@ -65,6 +65,10 @@ MAX_UNIMPLEMENTED = 1000
 MAX_UNREAD_OUTPUT = 1 << 20
 """Bytes written for a peer that does not read, before we stop reading from it (ours, B11)."""
 
+MESSAGES_PER_TURN = 512
+"""Messages of one peer that are handled before others have their turn (ours, attacks.md V4, G5):
+5 ms of work at most, where one read may hold 7,000 of the smallest."""
+
 MAX_DESCRIPTION = 256
 """Most bytes of a text of the peer's that go into a log line or into MSG_DISCONNECT (ours)."""
 
@@ -224,6 +228,11 @@ class MessageTransport(protocol.Protocol):
     def clock(self, clock: IReactorTime | None) -> None:
         self.timers.clock = clock
 
+    @property
+    def ending(self) -> bool:
+        """Whether the connection is over or about to be: nothing is sent or handled any more."""
+        return self._over
+
     # ── The connection's life ─────────────────────────────────────────────────────────────────
 
     def makeConnection(self, transport: ITransport) -> None:
@@ -366,12 +375,17 @@ class MessageTransport(protocol.Protocol):
 
     def _dispatchPackets(self) -> None:
         self._dispatching = True
+        left = MESSAGES_PER_TURN
         try:
             while not (self._over or self._waiting):
                 message = self._nextMessage()
                 if message is None:
                     break
                 self.dispatchMessage(*message)
+                left -= 1
+                if not left:
+                    left = MESSAGES_PER_TURN
+                    self._endTurn()
         finally:
             self._dispatching = False
             self._dispatchedSequence = None
@@ -440,10 +454,28 @@ class MessageTransport(protocol.Protocol):
         self._waiting = False
         if self._over:
             return
-        if hasattr(self.transport, "resumeProducing"):
+        # From a peer that does not read nothing is taken, whoever else has decided by now.
+        if hasattr(self.transport, "resumeProducing") and not self.timers.isPending("stall"):
             self.transport.resumeProducing()
         if not self._dispatching:
             self._guarded(self._dispatchPackets)
+
+    def _endTurn(self) -> None:
+        """Handle the rest of what came in the reactor's next turn; now, where there is no clock."""
+        if not (self._over or self._waiting) and self.timers.soon("turn", self._beginTurn):
+            self._wait()
+
+    def _beginTurn(self) -> None:
+        gather = getattr(self.transport, "gather", None)
+        if gather is None:
+            self._goOn()
+            return
+        # As in the transport's own reads: what is answered to many messages leaves in one piece.
+        gather()
+        try:
+            self._goOn()
+        finally:
+            self.transport.release()
 
     # ── Out ───────────────────────────────────────────────────────────────────────────────────
 

@@ -29,6 +29,14 @@ class Timers:
         if self.clock is not None and seconds > 0:
             self._pending[name] = self.clock.callLater(seconds, self._fire, name, call)
 
+    def soon(self, name: str, call: Callable[[], None]) -> bool:
+        """Call `call` in the clock's next turn; False, and nothing done, without a clock."""
+        self.stop(name)
+        if self.clock is None:
+            return False
+        self._pending[name] = self.clock.callLater(0, self._fire, name, call)
+        return True
+
     def stop(self, name: str) -> None:
         """Cancel what is pending under `name`, if anything is."""
         pending = self._pending.pop(name, None)
