@@ -309,7 +309,7 @@ class SSHUserAuthServer(SSHService):
         self, result: Any, context: AuthenticationContext, answered: defer.Deferred[Any]
     ) -> None:
         """Hand on what became of a request, unless nobody waits for it any more."""
-        if not context.over:
+        if not (context.over or getattr(self.transport, "ending", False)):
             self._login = None
             answered.callback(result)
         elif not isinstance(result, Failure):
