@@ -232,7 +232,7 @@ class ChildInput:
     def logPrefix(self) -> str:
         return self.child.logPrefix()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self.fd < 0 or self.closing or not data:
             return
         size = len(data)

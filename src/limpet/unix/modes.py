@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import termios
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from limpet.ttymodes import TTY_OP_END, TTY_OP_ISPEED, TTY_OP_OSPEED, TTYMODES
@@ -19,7 +20,7 @@ NO_CHARACTER = 255
 """The value by which a client says that a function has no character (RFC 4254 section 8)."""
 
 _SPEED_INDEX = {TTY_OP_ISPEED: 4, TTY_OP_OSPEED: 5}
-_CHARACTERS = 6
+_HARDWARE, _CHARACTERS = 2, 6
 
 
 def applyModes(fd: int, modes: Iterable[tuple[int, int]]) -> None:
@@ -34,7 +35,9 @@ def applyModes(fd: int, modes: Iterable[tuple[int, int]]) -> None:
         if opcode == TTY_OP_END or count >= MAX_MODES:
             break
         _applyMode(attributes, opcode, value)
-    termios.tcsetattr(fd, termios.TCSANOW, attributes)
+    # The C library reports a mode that the kernel did not take; the others are set.
+    with suppress(termios.error):
+        termios.tcsetattr(fd, termios.TCSANOW, attributes)
 
 
 def _applyMode(attributes: list[Any], opcode: int, value: int) -> None:
@@ -54,13 +57,10 @@ def _applyMode(attributes: list[Any], opcode: int, value: int) -> None:
     else:
         field, name = mode
         flag = getattr(termios, name, None)
-        if flag is None:
+        # A pseudo-terminal has no line whose bits and parity could be set; Linux refuses to.
+        if flag is None or field == _HARDWARE:
             return
-        if name in ("CS7", "CS8"):
-            # Two values of one field of two bits, not two flags.
-            if value:
-                attributes[field] = attributes[field] & ~termios.CSIZE | flag
-        elif value:
+        if value:
             attributes[field] |= flag
         else:
             attributes[field] &= ~flag

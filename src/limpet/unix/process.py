@@ -274,7 +274,7 @@ class ChildProcess:
 
     # IProcessTransport, ITransport and IConsumer: towards the child.
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Write to stdin; what does not fit waits. Nothing happens once stdin is closed."""
         self._input.write(data)
         if self._input.pendingBytes > HIGH_WATER and self._producer is not None:
@@ -282,7 +282,7 @@ class ChildProcess:
                 self._producerPaused = True
                 self._producer.pauseProducing()
 
-    def writeSequence(self, seq: Iterable[bytes]) -> None:
+    def writeSequence(self, seq: Iterable[bytes | memoryview]) -> None:
         """Write the pieces to stdin, one after the other."""
         self.write(b"".join(seq))
 
