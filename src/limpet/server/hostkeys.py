@@ -24,6 +24,10 @@ LOOSE_BITS = 0o077
 """Mode bits that a private key's file may not have (what OpenSSH asks)."""
 
 
+ROOT = 0
+"""The user id whose files everybody has to trust."""
+
+
 class HostKeyError(Exception):
     """A host key that cannot be used; the text names its file and says what to do."""
 
@@ -75,23 +79,14 @@ def loadHostKey(path: str | os.PathLike[str]) -> Key:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as failure:
         raise HostKeyError(f"host key {shown}: {failure.strerror}") from None
-    with os.fdopen(fd, "rb") as file:
-        details = os.fstat(fd)
-        if not stat.S_ISREG(details.st_mode):
-            raise HostKeyError(f"host key {shown}: not a file")
-        if details.st_uid not in (0, os.geteuid()):
-            raise HostKeyError(
-                f"host key {shown}: belongs to somebody else (user {details.st_uid})"
-            )
-        mode = stat.S_IMODE(details.st_mode)
-        if mode & LOOSE_BITS:
-            raise HostKeyError(
-                f"host key {shown}: mode {mode:04o} lets others use it; run: chmod 600 {shown}"
-            )
-        try:
-            data = file.read(MAX_KEY_FILE + 1)
-        except OSError as failure:
-            raise HostKeyError(f"host key {shown}: {failure.strerror}") from None
+    try:
+        _checkFile(os.fstat(fd), shown)
+        # The size may be anything by now, but not more than this is read.
+        data = _readUpTo(fd, MAX_KEY_FILE + 1)
+    except OSError as failure:
+        raise HostKeyError(f"host key {shown}: {failure.strerror}") from None
+    finally:
+        os.close(fd)
     if len(data) > MAX_KEY_FILE:
         raise HostKeyError(f"host key {shown}: larger than {MAX_KEY_FILE} bytes")
     try:
@@ -106,6 +101,29 @@ def loadHostKey(path: str | os.PathLike[str]) -> Key:
     if key.isPublic():
         raise HostKeyError(f"host key {shown}: this is a public key, the private one is needed")
     return key
+
+
+def _checkFile(details: os.stat_result, shown: str) -> None:
+    if not stat.S_ISREG(details.st_mode):
+        raise HostKeyError(f"host key {shown}: not a file")
+    if details.st_uid not in (ROOT, os.geteuid()):
+        raise HostKeyError(f"host key {shown}: belongs to another user ({details.st_uid})")
+    mode = stat.S_IMODE(details.st_mode)
+    if mode & LOOSE_BITS:
+        raise HostKeyError(
+            f"host key {shown}: mode {mode:04o} lets others use it; run: chmod 600 {shown}"
+        )
+
+
+def _readUpTo(fd: int, size: int) -> bytes:
+    pieces = []
+    while size > 0:
+        piece = os.read(fd, size)
+        if not piece:
+            break
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
 
 
 def ownHostKey(directory: Path) -> Path:

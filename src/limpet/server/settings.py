@@ -155,6 +155,10 @@ def load(
     values: dict[str, Any] = {}
     if path is not None:
         values.update(_read(Path(path)))
+        try:
+            _check(Settings(**values))
+        except SettingsError as failure:
+            raise SettingsError(f"{os.fspath(path)}: {failure}") from None
     for name, value in (overrides or {}).items():
         if value is not None and value != ():
             values[name] = value
@@ -231,7 +235,10 @@ _KINDS: Mapping[type, Callable[[Any], Any]] = {
 
 def _check(settings: Settings) -> None:
     """Refuse what has the right type and makes no sense."""
-    settings.addresses()
+    try:
+        settings.addresses()
+    except SettingsError as failure:
+        raise SettingsError(f"listen: {failure}") from None
     if not settings.listen:
         raise SettingsError("listen: there has to be an address")
     try:
