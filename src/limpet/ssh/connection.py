@@ -85,7 +85,8 @@ CLOSE_TIMEOUT_SECONDS = 60.0
 """How long a peer may leave our CLOSE unanswered before the channel is freed."""
 
 MAX_LOGGED_REFUSALS = 32
-"""Refused channels that one connection may put in the log; a peer that goes on fills no disk."""
+"""Refusals and faults of the peer's that one connection may put in the log, all kinds together; a
+peer that goes on fills no disk."""
 
 ALWAYS_ASKED_FOR = frozenset(
     {
@@ -293,7 +294,7 @@ class SSHConnection(SSHService):
         deferred.addCallback(self._answerGlobalRequest, ticket)
 
     def _globalRequestFailed(self, failure: Failure, requestType: bytes) -> int:
-        if failure.check(WireError) is None:
+        if failure.check(WireError) is None and self.mayLogRefusal():
             self._log.failure(
                 "global request {requestType!r} failed", failure, requestType=requestType
             )
@@ -434,9 +435,15 @@ class SSHConnection(SSHService):
         if self._outputPaused:
             channel.holdOutput(HOLD_TRANSPORT)
 
-    def _refuseChannel(self, senderChannel: int, error: Exception) -> None:
+    def mayLogRefusal(self) -> bool:
+        """Whether one more thing that the peer can repeat at will may be logged."""
         self._refusals += 1
-        if self._refusals <= MAX_LOGGED_REFUSALS:
+        if self._refusals == MAX_LOGGED_REFUSALS + 1:
+            self._log.info("what else is refused on this connection is not logged")
+        return self._refusals <= MAX_LOGGED_REFUSALS
+
+    def _refuseChannel(self, senderChannel: int, error: Exception) -> None:
+        if self.mayLogRefusal():
             self._log.failure("a channel was not opened")
         text: Any = "unknown failure"
         code: Any = OPEN_CONNECT_FAILED
@@ -614,14 +621,15 @@ class SSHConnection(SSHService):
         """The peer sent more than it may: the channel is of no use any more."""
         if channel.localClosed:
             return
-        self._log.error(
-            "channel {number}: {length} bytes of data, with {left} left of the window and at most"
-            " {largest} in a message; closing it",
-            number=channel.id,
-            length=length,
-            left=channel.localWindowLeft,
-            largest=channel.localMaxPacket,
-        )
+        if self.mayLogRefusal():
+            self._log.error(
+                "channel {number}: {length} bytes of data, with {left} left of the window and at"
+                " most {largest} in a message; closing it",
+                number=channel.id,
+                length=length,
+                left=channel.localWindowLeft,
+                largest=channel.localMaxPacket,
+            )
         channel.dropOutput()
         self.sendClose(channel)
 
@@ -717,7 +725,8 @@ class SSHConnection(SSHService):
 
     def _closeTimedOut(self, channel: Any) -> None:
         self._closeTimers.pop(channel, None)
-        self._log.info("channel {number}: CLOSE was never answered", number=channel.id)
+        if self.mayLogRefusal():
+            self._log.info("channel {number}: CLOSE was never answered", number=channel.id)
         self.channelClosed(channel)
 
     def channelClosed(self, channel: Any) -> None:
@@ -759,7 +768,8 @@ class SSHConnection(SSHService):
         wantReply = reader.boolean()
         data = reader.rest()
         channel = self._openChannel(number)
-        if channel is None:
+        if channel is None or (channel.localClosed and requestType not in STATUS_REQUESTS):
+            # What has been closed starts nothing any more. How a program ended may come yet.
             return None
         if not wantReply:
             deferred = defer.maybeDeferred(channel.requestReceived, requestType, data)
@@ -778,7 +788,7 @@ class SSHConnection(SSHService):
         return deferred
 
     def _requestFailed(self, failure: Failure, requestType: bytes) -> int:
-        if failure.check(WireError, ConchError) is None:
+        if failure.check(WireError, ConchError) is None and self.mayLogRefusal():
             self._log.failure(
                 "channel request {requestType!r} failed", failure, requestType=requestType
             )

@@ -83,7 +83,9 @@ class UnixConchUser(ConchUser):
             return None
         found = super().lookupSubsystem(subsystem, data)
         if found is None:
-            self._log.info("there is no subsystem {name!r} here", name=subsystem[:64])
+            mayLog = getattr(self.conn, "mayLogRefusal", None)
+            if mayLog is None or mayLog():
+                self._log.info("there is no subsystem {name!r} here", name=subsystem[:64])
         return found
 
     def childStarted(self, child: ChildProcess) -> None:

@@ -92,12 +92,19 @@ class SSHSession(SSHChannel):
         except (WireError, EnvironmentVariableNotPermitted):
             return 0
         except ConchError as refusal:
-            self._log.info("{what} refused: {why}", what=what, why=refusal.value)
+            if self._mayLogRefusal():
+                self._log.info("{what} refused: {why}", what=what, why=refusal.value)
             return 0
         except Exception:  # noqa: BLE001 an application refuses by raising anything
-            self._log.failure("{what} refused", what=what)
+            if self._mayLogRefusal():
+                self._log.failure("{what} refused", what=what)
             return 0
         return 1
+
+    def _mayLogRefusal(self) -> bool:
+        """Whether the connection has room for it in the log."""
+        ask = getattr(self.conn, "mayLogRefusal", None)
+        return ask is None or ask()
 
     def request_subsystem(self, data: bytes) -> int:
         """Start a subsystem. Body: string name, and what the subsystem makes of the rest."""
@@ -241,6 +248,8 @@ class SSHSession(SSHChannel):
         """Give the program its input; keep it while there is no program yet."""
         transport = getattr(self.client, "transport", None)
         if transport is None:
+            if self.localClosed:
+                return
             self._earlyInput.append(data)
             # Nobody takes it yet, so that no more of it than one window may come.
             self._inputWaits = True
@@ -259,7 +268,8 @@ class SSHSession(SSHChannel):
     def extReceived(self, dataType: int, data: bytes) -> None:
         """Standard error, from a client: to the program's `writeErr`, where it has one."""
         if dataType != EXTENDED_DATA_STDERR:
-            self._log.warn("extended data of type {dataType} dropped", dataType=dataType)
+            if self._mayLogRefusal():
+                self._log.warn("extended data of type {dataType} dropped", dataType=dataType)
             return
         writeErr = getattr(getattr(self.client, "transport", None), "writeErr", None)
         if writeErr is not None:
@@ -305,6 +315,11 @@ class SSHSession(SSHChannel):
         """End the program, and close the channel behind all that was written."""
         self._loseClient()
         super().loseConnection()
+
+    def dropOutput(self) -> None:
+        """Give up what waits, what came before a program included: none will run any more."""
+        super().dropOutput()
+        self._earlyInput.clear()
 
     def closed(self) -> None:
         """The channel is closed: end the program, tell the session."""
