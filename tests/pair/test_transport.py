@@ -236,7 +236,16 @@ def test_nothingLeavesBeforeTheHostKeyIsVerified() -> None:
     assertWorks(pair)
 
 
-@pytest.mark.parametrize("verdict", [False, None, 0, ValueError("no"), KeyError("x")], ids=repr)
+class Later:
+    """Awaitable, and no Deferred: an asyncio.Future, for one."""
+
+    def __await__(self) -> Any:
+        yield
+
+
+@pytest.mark.parametrize(
+    "verdict", [False, None, 0, ValueError("no"), KeyError("x"), Later()], ids=type
+)
 def test_K1_anythingButYesRefusesTheHostKey(verdict: object) -> None:
     client, server = Client(), Server()
     client.verdict = verdict

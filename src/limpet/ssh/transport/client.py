@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import inspect
 from typing import Any
 
 from twisted.internet import defer
@@ -103,7 +104,8 @@ class SSHClientTransport(SSHTransportBase):
         self._verification = None
         if self._over:
             return
-        if not verdict:
+        # An awaitable that is no Deferred is an answer that is still to come, and not a yes.
+        if not verdict or inspect.isawaitable(verdict):
             self._violated(HostKeyRejected("host key verification failed"))
             return
         self._guarded(self._keySetup, result.sharedSecret, result.exchangeHash)
