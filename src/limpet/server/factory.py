@@ -14,6 +14,7 @@ from limpet.core.negotiation import ALL_MODERN, DEFAULT, HARDENED, LEGACY, Algor
 from limpet.server.limits import SourceLimit
 from limpet.server.listening import gathered
 from limpet.server.settings import Settings
+from limpet.ssh.connection import SSHConnection
 from limpet.ssh.factory import SSHFactory
 from limpet.ssh.keys import Key
 from limpet.ssh.transport import SSHServerTransport
@@ -42,6 +43,8 @@ class ServeTransport(SSHServerTransport):
 
     def setService(self, service: Any) -> None:
         """A login is complete when the service behind user authentication starts."""
+        if isinstance(service, SSHConnection):
+            service.maxSessions = self.factory.settings.maxSessions
         super().setService(service)
         avatar = getattr(self, "avatar", None)
         if avatar is not None and service.name != b"ssh-userauth":
