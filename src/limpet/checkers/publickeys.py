@@ -11,6 +11,7 @@ there is nowhere for it to go, nobody gets in.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -35,6 +36,9 @@ from limpet.ssh.keys import BadKeyError, Certificate, CertificateRejected, Key
 
 MAX_KEYS = 1000
 """Most keys of one user that are looked at (ours)."""
+
+_REMEMBERED_KEYS = 64
+"""How many parsed public keys are kept for the next login; all stand in some user's list."""
 
 
 class _Match(NamedTuple):
@@ -115,11 +119,17 @@ def _entry(key: Any) -> AuthorizedKey:
     return AuthorizedKey(key.sshType(), key.blob())
 
 
+@functools.lru_cache(maxsize=_REMEMBERED_KEYS)
+def _publicKey(blob: bytes) -> Key:
+    """The key of a blob that stands in some user's list. Raises BadKeyError."""
+    return Key.fromString(blob, type="blob")
+
+
 def _byKey(entry: AuthorizedKey, blob: bytes, address: str | None, now: float) -> _Match | None:
     if entry.options.isAuthority or entry.keyBlob != blob or entry.check(address, now):
         return None
     try:
-        key = Key.fromString(blob, type="blob")
+        key = _publicKey(blob)
     except BadKeyError:
         return None
     options = entry.options

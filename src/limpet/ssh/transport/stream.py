@@ -43,6 +43,7 @@ from limpet.ssh.address import SSHTransportAddress
 from limpet.ssh.service import SSHService
 from limpet.ssh.transport.ciphers import SSHCiphers
 from limpet.ssh.transport.numbers import (
+    DISCONNECT_BY_APPLICATION,
     DISCONNECT_CONNECTION_LOST,
     DISCONNECT_PROTOCOL_ERROR,
     DISCONNECT_PROTOCOL_VERSION_NOT_SUPPORTED,
@@ -598,12 +599,13 @@ class MessageTransport(protocol.Protocol):
     def ssh_DISCONNECT(self, packet: bytes) -> None:
         """MSG_DISCONNECT: uint32 reason, string description, string language."""
         message = Disconnect.decode(packet)
-        self._log.info(
-            "{prefix}: the peer disconnects, reason {reason}: {text}",
-            prefix=self.logPrefix(),
-            reason=message.reasonCode,
-            text=_shown(message.description),
-        )
+        if message.reasonCode != DISCONNECT_BY_APPLICATION:  # which is how every session ends
+            self._log.info(
+                "{prefix}: the peer disconnects, reason {reason}: {text}",
+                prefix=self.logPrefix(),
+                reason=message.reasonCode,
+                text=_shown(message.description),
+            )
         self.receiveError(message.reasonCode, message.description)
         self._close()
 
