@@ -1,4 +1,4 @@
-"""attacks.md, group G again: a whole server in memory, attacked by a client that may say anything."""
+"""attacks.md, group G again: a whole server in memory, and a client that may say anything."""
 
 from __future__ import annotations
 
