@@ -60,7 +60,12 @@ def showFingerprint(filename: str | None) -> None:
     source = public if public.is_file() else path
     key = _load(source, None)
     comment = _commentOf(source) or "no comment"
-    click.echo(f"{key.size()} {key.displayFingerprint()} {comment} ({key.type().upper()})")
+    click.echo(f"{key.size()} {key.displayFingerprint()} {comment} ({typeName(key)})")
+
+
+def typeName(key: Key) -> str:
+    """The key's type as ssh-keygen shows it: "ED25519", "ECDSA", "RSA"."""
+    return "ECDSA" if key.sshType().startswith(b"ecdsa-") else key.type().upper()
 
 
 def showPublic(filename: str | None, passphrase: str | None) -> None:

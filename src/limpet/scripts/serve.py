@@ -18,6 +18,7 @@ import click
 
 from limpet._reactor import getReactor
 from limpet._version import __version__
+from limpet.scripts.keygen import typeName
 from limpet.scripts.mistakes import Mistake
 from limpet.server.hostkeys import HostKeyError
 from limpet.server.logs import startLogging
@@ -49,6 +50,9 @@ def run(overrides: Mapping[str, Any], config: str | None) -> None:
         addresses = server.start()
     except (HostKeyError, ListenFailed) as failure:
         raise Mistake(str(failure)) from None
+    # From the moment at which somebody may know of the server; and again when the reactor has put
+    # its own in their place.
+    server.handleSignals()
     announce(server.settings, addresses, server.hostKeys)
     server.finished.addCallback(lambda _: reactor.stop())
     reactor.callWhenRunning(server.handleSignals)
@@ -68,7 +72,7 @@ def announce(settings: Settings, addresses: Sequence[Address], hostKeys: Sequenc
     for address in addresses:
         click.echo(f"  listening on  {address}")
     for key in hostKeys:
-        click.echo(f"  host key      {key.type()} {key.displayFingerprint()}")
+        click.echo(f"  host key      {typeName(key)} {key.displayFingerprint()}")
     for address in addresses:
         click.echo(f"  log in with   {loginCommand(user, address)}")
     advice = adviceFor(settings)

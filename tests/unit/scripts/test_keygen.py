@@ -1,0 +1,123 @@
+"""`limpet keygen`: keys that ssh-keygen understands, and its words."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from limpet.scripts.main import main
+from limpet.ssh.keys import Key
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["keygen", *map(str, arguments)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits"), [("ed25519", None), ("ecdsa", 384), ("rsa", 2048), ("ED25519", None)]
+)
+def test_aKeyIsMade(tmp_path: Path, kind: str, bits: int | None) -> None:
+    path = tmp_path / "key"
+    size = () if bits is None else ("-b", bits)
+    result = run("-t", kind, *size, "-f", path, "-N", "", "-C", "a comment")
+    assert result.exit_code == 0, result.output
+    key = Key.fromFile(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert key.public() == Key.fromFile(f"{path}.pub")
+    assert path.with_name("key.pub").read_text().rstrip().endswith("a comment")
+    assert key.displayFingerprint() in result.output
+    if bits is not None:
+        assert key.size() == bits
+
+
+def test_aFileIsNotWrittenOver(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("precious")
+    result = run("-f", path, "-N", "")
+    assert result.exit_code == 2
+    assert "not written over" in result.output
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("arguments", [("-t", "dsa"), ("-t", "rsa", "-b", "512"), ("-l", "-y")])
+def test_whatCannotBe(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments, "-N", "", "-f", tmp_path / "key")
+    assert result.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_aDirectoryThatIsNotThere(tmp_path: Path) -> None:
+    result = run("-N", "", "-f", tmp_path / "none" / "key")
+    assert result.exit_code == 2
+    assert "No such file" in result.output
+
+
+class TestPassphrase:
+    def test_itIsAskedForTwice(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        answers = iter(["secret", "secret", "one", "other"])
+        monkeypatch.setattr(getpass, "getpass", lambda prompt: next(answers))
+        path = tmp_path / "key"
+        assert run("-f", path).exit_code == 0
+        assert Key.fromFile(path, passphrase="secret").isPublic() is False
+        assert run("-f", tmp_path / "second").exit_code == 2
+        assert not (tmp_path / "second").exists()
+
+    def test_itIsNeverShown(self, tmp_path: Path) -> None:
+        path = tmp_path / "key"
+        made = run("-f", path, "-N", "hunter2")
+        shown = run("-y", "-f", path, "-N", "guess4711")
+        assert shown.exit_code == 2
+        assert "hunter2" not in made.output
+        assert "guess4711" not in shown.output
+
+    def test_thePublicKeyOfAnEncryptedOne(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "key"
+        run("-f", path, "-N", "secret", "-C", "")
+        public = Key.fromFile(f"{path}.pub").toString("OPENSSH").decode()
+        assert run("-y", "-f", path, "-N", "secret").output.strip() == public.strip()
+        monkeypatch.setattr(getpass, "getpass", lambda prompt: "secret")
+        assert run("-y", "-f", path).output.strip() == public.strip()
+
+
+def test_theFingerprintOfAPublicOrPrivateKey(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    run("-f", path, "-N", "secret", "-C", "me@here")
+    expected = f"256 {Key.fromFile(f'{path}.pub').displayFingerprint()} me@here (ED25519)"
+    assert run("-l", "-f", path).output.strip() == expected
+    assert run("-l", "-f", f"{path}.pub").output.strip() == expected
+
+
+def test_F5_aLooseKeyIsNotShown(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    run("-f", path, "-N", "")
+    path.chmod(0o644)
+    result = run("-y", "-f", path)
+    assert result.exit_code == 2
+    assert "chmod 600" in result.output
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen here")
+@pytest.mark.parametrize(("kind", "bits"), [("ed25519", 256), ("ecdsa", 256), ("rsa", 3072)])
+def test_sshKeygenReadsItAndSaysTheSame(tmp_path: Path, kind: str, bits: int) -> None:
+    path = tmp_path / "key"
+    assert run("-t", kind, "-b", bits, "-f", path, "-N", "secret", "-C", "x y").exit_code == 0
+
+    def theirs(*arguments: str) -> str:
+        command = ["ssh-keygen", *arguments, "-f", str(path)]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+
+    assert run("-l", "-f", path).output == theirs("-l")
+    assert (
+        run("-y", "-f", path, "-N", "secret").output.split()[:2]
+        == (theirs("-y", "-P", "secret").split()[:2])
+    )

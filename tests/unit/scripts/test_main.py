@@ -1,0 +1,62 @@
+"""The commands as a person meets them: what they say, and the status they end with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from limpet._version import __version__
+from limpet.scripts.main import asPattern, main
+from tests.unit.scripts.programs import environmentIn, limpet
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(main, ["--version"])
+    assert result.exit_code == 0
+    assert result.output.strip() == f"limpet {__version__}"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["keygen", "-h"]])
+def test_help(arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_helpLoadsNeitherTwistedNorCryptography(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from limpet.scripts.main import main\n"
+        "try: main(['serve', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'twisted', 'zope', 'cryptography', 'rich'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environmentIn(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert result.stdout.endswith("[]\n")
+
+
+def test_asAModule(tmp_path: Path) -> None:
+    result = limpet(tmp_path, "--version")
+    assert (result.returncode, result.stdout.strip()) == (0, f"limpet {__version__}")
+
+
+def test_anUnknownCommandOrOption(tmp_path: Path) -> None:
+    for arguments in (["juggle"], ["serve", "--colour"], ["keygen", "-b", "many"]):
+        assert limpet(tmp_path, *arguments).returncode == 2
+
+
+def test_aFileNamedToTheShellIsNoPattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert asPattern("a%h") == f"{tmp_path}/a%%h"
+    assert asPattern("/etc/keys") == "/etc/keys"
