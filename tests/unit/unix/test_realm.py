@@ -103,7 +103,7 @@ class FakeConnection:
         self.restrictions = restrictions
 
 
-def test_sessionsAreBoundedAndHaveALargeWindow() -> None:
+def test_G2_sessionsAreBoundedAndHaveALargeWindow() -> None:
     user = login(UnixSSHRealm(SessionPolicy(maxSessions=2), Clock()))
     user.conn = FakeConnection()
     channel = user.lookupChannel(b"session", 1000, 500, b"")
