@@ -51,30 +51,13 @@ class Mouth(SSHClientTransport):
             self.heard.append((messageNum, bytes(payload)))
 
 
-class Attacker(Pair):
-    """A server and somebody who attacks it, after the first key exchange.
+class Speech:
+    """What an attacker says, and what it has heard, over whatever it speaks.
 
-    Args:
-        factory: The server's; None for the one of `makeFactory`.
-        portions: How the streams are cut.
-        settings: Attributes of the server's transport.
+    Nothing is carried over until somebody carries it, so that several messages are one piece.
     """
 
     client: Mouth
-
-    def __init__(
-        self, factory: SSHFactory | None = None, portions: Portions = whole, **settings: Any
-    ) -> None:
-        self.factory = makeFactory() if factory is None else factory
-        server = self.factory.buildProtocol(None)
-        for name, value in settings.items():
-            setattr(server, name, value)
-        super().__init__(Mouth(), server, portions)
-        self.pump()
-        assert self.client.secure
-        self.client.heard.clear()
-
-    # What is sent; `pump` or `run` carries it over, all of it as one piece.
 
     def send(self, number: int, payload: bytes = b"") -> None:
         """Send a message, without carrying it over."""
@@ -126,24 +109,6 @@ class Attacker(Pair):
         """Ask for something on the server's channel `channel`."""
         self.send(n.MSG_CHANNEL_REQUEST, u32(channel) + NS(name) + boolean(wantReply) + body)
 
-    def run(self, seconds: float = 5.0) -> None:
-        """Carry everything over, and let time pass for what is answered late."""
-        self.pump()
-        for _ in range(int(seconds * 2)):
-            self.clock.advance(0.5)
-            self.pump()
-
-    def login(self) -> Attacker:
-        """Be logged in, and forget what was heard until then."""
-        self.service()
-        self.password()
-        self.pump()
-        assert self.numbers()[-1] == n.MSG_USERAUTH_SUCCESS
-        self.client.heard.clear()
-        return self
-
-    # What was heard.
-
     def numbers(self) -> list[int]:
         """The numbers of all messages that were heard."""
         return [number for number, _ in self.client.heard]
@@ -160,6 +125,44 @@ class Attacker(Pair):
         assert number == n.MSG_DISCONNECT, self.client.heard
         reader = Reader(payload)
         return reader.u32(), reader.string()
+
+
+class Attacker(Speech, Pair):
+    """A server and somebody who attacks it, after the first key exchange.
+
+    Args:
+        factory: The server's; None for the one of `makeFactory`.
+        portions: How the streams are cut.
+        settings: Attributes of the server's transport.
+    """
+
+    def __init__(
+        self, factory: SSHFactory | None = None, portions: Portions = whole, **settings: Any
+    ) -> None:
+        self.factory = makeFactory() if factory is None else factory
+        server = self.factory.buildProtocol(None)
+        for name, value in settings.items():
+            setattr(server, name, value)
+        super().__init__(Mouth(), server, portions)
+        self.pump()
+        assert self.client.secure
+        self.client.heard.clear()
+
+    def run(self, seconds: float = 5.0) -> None:
+        """Carry everything over, and let time pass for what is answered late."""
+        self.pump()
+        for _ in range(int(seconds * 2)):
+            self.clock.advance(0.5)
+            self.pump()
+
+    def login(self) -> Attacker:
+        """Be logged in, and forget what was heard until then."""
+        self.service()
+        self.password()
+        self.pump()
+        assert self.numbers()[-1] == n.MSG_USERAUTH_SUCCESS
+        self.client.heard.clear()
+        return self
 
     @property
     def avatars(self) -> list[Any]:
