@@ -1,0 +1,30 @@
+"""script/bench still runs: a small round over all its parts, without looking at the figures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from benchmarks.servers import ROOT
+from tests.interop.host import IS_LIMPET, SERVER_NAME
+from tests.interop.peers import requireModule, requirePeer
+
+BENCH_SECONDS = 120.0
+
+
+def test_a_small_round() -> None:
+    requirePeer("ssh")
+    requireModule("asyncssh")
+    servers = [SERVER_NAME, "asyncssh", *(["limpet-factory", "conch"] if IS_LIMPET else [])]
+    size = ["--runs", "1", "--mebibytes", "8", "--connections", "6", "--suites", "aes128-gcm"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--servers", ",".join(servers), *size],
+        capture_output=True,
+        text=True,
+        timeout=BENCH_SECONDS,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for row in ("download, aes128-gcm", "upload, aes128-gcm", "CPU ms per connection"):
+        assert f"| {row} |" in done.stdout
