@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from limpet.ssh.keys import Key
 from limpet.unix import Account
@@ -57,10 +57,10 @@ class LiveAttacker(Speech):
         self.socket.settimeout(WAIT_SECONDS)
         self.socket.connect(("127.0.0.1", port))
         self.client = Mouth()
-        self.transport: Any = SocketTransport()
+        self.transport = SocketTransport()
         self.ended = False
         self._seen = 0
-        self.client.makeConnection(self.transport)
+        self.client.makeConnection(cast(Any, self.transport))
         self._until(lambda: self.client.secure)
 
     def flush(self) -> None:
