@@ -57,7 +57,7 @@ class LineObserver:
             "%Y-%m-%dT%H:%M:%SZ", time.gmtime(event.get("log_time", time.time()))
         )
         level = getattr(event.get("log_level"), "name", "info")
-        text = formatEvent(event)
+        text = _formatted(event)
         failure = event.get("log_failure")
         if failure is not None:
             text = f"{text}: {self._shown(failure)}" if text else self._shown(failure)
@@ -81,6 +81,18 @@ class LineObserver:
             method, filename, line = frames[-1][:3]
             text += f" ({os.path.basename(filename)}:{line} in {method})"
         return text
+
+
+def _formatted(event: LogEvent) -> str:
+    """The event's words. `str.format_map` does for nearly all of them what `formatEvent` does, at a
+    tenth of its cost, which a server pays for each login."""
+    words = event.get("log_format")
+    if type(words) is str and "log_flattened" not in event:
+        try:
+            return words.format_map(event)
+        except Exception:  # noqa: BLE001 - such as `{name()}`; `formatEvent` knows what to do
+            pass
+    return formatEvent(event)
 
 
 @implementer(ILogFilterPredicate)
