@@ -56,7 +56,10 @@ class ServerConnection(tcp.Server):
         self._isFull = False
         self._readSize = SMALL_READ_SIZE
         super().__init__(*args, **kwargs)
-        self.setTcpNoDelay(True)
+        # BSD refuses this for a connection that the peer has reset already. It ends as any other,
+        # and not here, where the factory would count it for ever.
+        with suppress(OSError):
+            self.setTcpNoDelay(True)
 
     # In.
 
