@@ -317,10 +317,32 @@ def test_noTimerSurvivesTheConnection() -> None:
 def test_M1_lastWordsAreCutAfterTwoSeconds() -> None:
     pair = connected()
     pair.clientTransport.full = True
-    pair.client.loseConnection()
+    pair.client.sendDisconnect(2, b"a violation")
     pair.clock.advance(1.9)
     assert not pair.clientTransport.aborted
     pair.clock.advance(0.2)
+    assert pair.clientTransport.aborted
+
+
+def test_whatWasWrittenMayTakeAMinuteToLeave() -> None:
+    pair = connected()
+    pair.clientTransport.full = True
+    pair.client.sendPacket(200, b"written before")
+    recorder = pair.server.service
+    pair.client.loseConnection()
+    pair.clock.advance(59)
+    assert not pair.clientTransport.aborted
+    pair.clientTransport.full = False
+    pair.pump()
+    assert recorder.received == [b"written before"]
+    assert pair.ended
+
+
+def test_aPeerThatNeverReadsIsCutAfterAMinute() -> None:
+    pair = connected()
+    pair.clientTransport.full = True
+    pair.client.loseConnection()
+    pair.clock.advance(61)
     assert pair.clientTransport.aborted
 
 

@@ -120,7 +120,12 @@ class MessageTransport(protocol.Protocol):
     stallSeconds: float = 60.0
     """How long a peer may leave `MAX_UNREAD_OUTPUT` unread."""
     abortSeconds: float = 2.0
-    """How long the last words may take to leave before the connection is cut."""
+    """How long the last words to a peer that broke the protocol may take to leave."""
+    lingerSeconds: float = 60.0
+    """How long what was written before `loseConnection` may take to leave."""
+
+    # What `loseConnection` allows; of any other end `abortSeconds` speaks.
+    _lastWordsSeconds: float = 0.0
 
     outgoingCompressionType: bytes = b"none"
     incomingCompressionType: bytes = b"none"
@@ -264,7 +269,11 @@ class MessageTransport(protocol.Protocol):
                 logout()
 
     def loseConnection(self) -> None:
-        """Say goodbye with MSG_DISCONNECT and close the connection."""
+        """Say goodbye with MSG_DISCONNECT and close the connection, after what was written.
+
+        A peer that does not take that within `lingerSeconds` loses it with the connection.
+        """
+        self._lastWordsSeconds = self.lingerSeconds
         self.sendDisconnect(DISCONNECT_CONNECTION_LOST, b"user closed connection")
 
     def sendDisconnect(self, reason: int, desc: bytes) -> None:
@@ -300,7 +309,8 @@ class MessageTransport(protocol.Protocol):
             transport.unregisterProducer()
         transport.loseConnection()
         if hasattr(transport, "abortConnection"):
-            self.timers.start("abort", self.abortSeconds, transport.abortConnection)
+            seconds = self._lastWordsSeconds or self.abortSeconds
+            self.timers.start("abort", seconds, transport.abortConnection)
 
     def _abort(self) -> None:
         """Cut the connection without a word."""
