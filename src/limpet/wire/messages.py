@@ -31,6 +31,9 @@ _CACHEABLE_LENGTH = 4096
 _CACHED_BODIES = 32
 """How many different bodies are remembered: at most 32 × 4 KiB, and the names cut out of them."""
 
+_CACHED_LISTS = 64
+"""How many of our own lists are remembered in their encoding."""
+
 
 @dataclass(frozen=True, slots=True)
 class KexInit:
@@ -72,7 +75,7 @@ class KexInit:
         return b"".join(
             (
                 self.cookie,
-                *map(nameList, lists),
+                *map(_encodeNames, lists),
                 boolean(self.firstKexPacketFollows),
                 u32(self.reserved),
             )
@@ -93,6 +96,12 @@ class KexInit:
         read = _readOffer if len(offered) <= _CACHEABLE_LENGTH else _readOffer.__wrapped__
         names, follows, reserved = read(offered)
         return cls(cookie, *names, follows, reserved)
+
+
+@functools.lru_cache(maxsize=_CACHED_LISTS)
+def _encodeNames(names: tuple[bytes, ...]) -> bytes:
+    """A name-list of ours; every connection of a server offers the same."""
+    return nameList(names)
 
 
 @functools.lru_cache(maxsize=_CACHED_BODIES)
