@@ -31,8 +31,8 @@ SESSION_WINDOW = 2 * 1024 * 1024
 """How much a client may send to a session before we say that it was read, in bytes (OpenSSH's)."""
 
 SESSION_MAX_PACKET = 65536
-"""The largest piece of it that one message may carry, in bytes. Twice what RFC 4253 section 6.1 asks
-of everybody: OpenSSH's client uses it, which saves a tenth of the processor time of an upload."""
+"""The largest piece of it that one message may carry, in bytes. Twice what RFC 4253 section 6.1
+asks of everybody: OpenSSH's client uses it, which saves a tenth of the time of an upload."""
 
 NOLOGIN = "/etc/nologin"
 """While this file exists, only root logs in (nologin(5))."""
