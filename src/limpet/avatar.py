@@ -26,9 +26,13 @@ class ConchUser:
         subsystemLookup: Subsystem name (bytes) to what makes its protocol: called with the whole
             body of the request and the keyword `avatar`.
         conn: The `SSHConnection` of this login; set by the connection when it starts.
+        obeysRestrictions: Whether its sessions run the forced command of
+            `conn.transport.restrictions` themselves, knowing what the client asked for. For others
+            the connection puts the forced command in the place of every request for a program.
     """
 
     conn: Any = None
+    obeysRestrictions = False
 
     def __init__(self) -> None:
         self.channelLookup: dict[bytes, Any] = {}

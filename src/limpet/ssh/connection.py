@@ -20,8 +20,15 @@ from twisted.internet import defer
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
+from limpet.core.authorizedkeys import UNRESTRICTED, Restrictions
 from limpet.core.errors import ProtocolViolation, UnexpectedMessage
 from limpet.core.replies import OrderedReplies, Ticket
+from limpet.core.restricting import (
+    allowsChannel,
+    allowsGlobalRequest,
+    allowsRequest,
+    forcedRequest,
+)
 from limpet.core.windows import MAX_WINDOW, creditDue, enlarged
 from limpet.error import ConchError
 from limpet.ssh.channel import HOLD_REPLY, HOLD_TRANSPORT
@@ -289,6 +296,10 @@ class SSHConnection(SSHService):
             self.noMoreSessions = True
             self._answerGlobalRequest(True, ticket)
             return
+        restrictions = self._restrictions()
+        if restrictions is not None and not allowsGlobalRequest(restrictions, requestType, data):
+            self._answerGlobalRequest(False, ticket)
+            return
         deferred = defer.maybeDeferred(self.gotGlobalRequest, requestType, data)
         deferred.addErrback(self._globalRequestFailed, requestType)
         deferred.addCallback(self._answerGlobalRequest, ticket)
@@ -385,6 +396,9 @@ class SSHConnection(SSHService):
             raise UnexpectedMessage("a session, after the client announced that there are no more")
         try:
             self._checkRoomFor(channelType, maxPacket)
+            restrictions = self._restrictions()
+            if restrictions is not None and not allowsChannel(restrictions, channelType, data):
+                raise ConchError("not for this login", OPEN_ADMINISTRATIVELY_PROHIBITED)
             channel = self.getChannel(channelType, windowSize, maxPacket, data)
             number = self._numberFor(channel)
         except ProtocolViolation:
@@ -555,6 +569,7 @@ class SSHConnection(SSHService):
         channel = self._awaitedChannel(number)
         del self.channels[number]
         channel.conn = self
+        channel.dropOutput()
         channel.openFailed(ConchError(words, code))
 
     # ── data ──────────────────────────────────────────────────────────────────────────────────
@@ -772,7 +787,7 @@ class SSHConnection(SSHService):
             # What has been closed starts nothing any more. How a program ended may come yet.
             return None
         if not wantReply:
-            deferred = defer.maybeDeferred(channel.requestReceived, requestType, data)
+            deferred = defer.maybeDeferred(self._request, channel, requestType, data)
             deferred.addErrback(self._requestFailed, requestType)
             return None
         replies = self._channelReplies.get(number)
@@ -781,11 +796,30 @@ class SSHConnection(SSHService):
         ticket = replies.ask()
         # What the request sets off may write at once; the peer learns of its success first.
         channel.holdOutput(HOLD_REPLY)
-        deferred = defer.maybeDeferred(channel.requestReceived, requestType, data)
+        deferred = defer.maybeDeferred(self._request, channel, requestType, data)
         deferred.addErrback(self._requestFailed, requestType)
         deferred.addCallback(self._cbChannelRequest, number, ticket)
         deferred.addErrback(self._ebChannelRequest, number, ticket)
         return deferred
+
+    def _restrictions(self) -> Restrictions | None:
+        """What the client's login still allows; None where it has no restrictions."""
+        restrictions: Restrictions | None = getattr(self.transport, "restrictions", None)
+        return None if restrictions == UNRESTRICTED else restrictions
+
+    def _request(self, channel: Any, requestType: bytes, data: bytes) -> Any:
+        """Let the channel decide about a request, as far as the client's login allows it at all."""
+        restrictions = self._restrictions()
+        if restrictions is not None:
+            if not allowsRequest(restrictions, requestType):
+                return 0
+            avatar = getattr(self.transport, "avatar", None)
+            if not getattr(avatar, "obeysRestrictions", False):
+                forced = forcedRequest(restrictions, requestType, data)
+                if forced is None:
+                    return 0
+                requestType, data = forced
+        return channel.requestReceived(requestType, data)
 
     def _requestFailed(self, failure: Failure, requestType: bytes) -> int:
         if failure.check(WireError, ConchError) is None and self.mayLogRefusal():
