@@ -9,12 +9,23 @@ from __future__ import annotations
 
 import os
 import pwd
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 DEFAULT_SHELL = "/bin/sh"
 """The shell of an account whose shell field is empty (passwd(5))."""
+
+
+SHADOW_FILE = "/etc/shadow"
+"""Where accounts have their last day (shadow(5))."""
+
+MAX_SHADOW_LENGTH = 16 * 1024 * 1024
+"""Longest such file that is read, in bytes (ours)."""
+
+_EXPIRY_FIELD = 7
+_SECONDS_PER_DAY = 86400
 
 
 class NotPermitted(Exception):
@@ -76,11 +87,37 @@ def checkMayServe(account: Account) -> None:
     """Check that this process can run programs as `account`.
 
     Raises:
-        NotPermitted: It is not root, and `account` is not its own.
+        NotPermitted: It is not root, and `account` is not its own; or it is root, and the account
+            has expired, whatever key its user still has.
     """
     uid = os.geteuid()
     if uid not in (0, account.uid):
         raise NotPermitted(f"{account.name} is not the user that this server runs as")
+    if uid == 0 and hasExpired(account.name, time.time()):
+        raise NotPermitted(f"the account {account.name} has expired")
+
+
+def hasExpired(name: str, now: float, path: str = SHADOW_FILE) -> bool:
+    """Whether the account's last day is over, as `usermod -e` sets it.
+
+    Args:
+        name: The login name.
+        now: Seconds since 1970.
+        path: The file. One that is not there, as where accounts are kept elsewhere, says nothing.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_SHADOW_LENGTH)
+    except FileNotFoundError:
+        return False
+    wanted = os.fsencode(name)
+    for line in data.split(b"\n"):
+        fields = line.split(b":")
+        if fields[0] == wanted and len(fields) > _EXPIRY_FIELD and fields[_EXPIRY_FIELD]:
+            day = fields[_EXPIRY_FIELD]
+            # What is no number of days is no reason to believe that the account is good.
+            return not day.isdigit() or len(day) > 9 or now >= int(day) * _SECONDS_PER_DAY
+    return False
 
 
 def makeIdentityCheck(account: Account) -> Callable[[], None]:
