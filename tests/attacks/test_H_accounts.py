@@ -56,7 +56,7 @@ def test_H2_rootsServerServesNoExpiredAccount(monkeypatch: pytest.MonkeyPatch) -
         return True
 
     monkeypatch.setattr(accounts, "hasExpired", expired)
-    monkeypatch.setattr(accounts.os, "geteuid", lambda: 0)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     with pytest.raises(NotPermitted):
         checkMayServe(account)
     with pytest.raises(UnauthorizedLogin):
