@@ -426,3 +426,11 @@ def test_F7_fromWithoutAnAddress() -> None:
     assert key.check(None, 0.0) is not None
     assert key.check("not an address", 0.0) is not None
     assert key.check("192.0.2.1", 0.0) is None
+
+
+@pytest.mark.parametrize("name", [b"bad.example.org", b"*.example.org", b"localhost", b"h?st"])
+def test_F4_excludedNamesOfHostsLetNobodyIn(name: bytes) -> None:
+    # Whether the peer is that host is not known here, only its address is.
+    assert not matchAddressList(b"!" + name + b",*", "192.0.2.1")
+    assert not matchAddressList(b"192.0.2.1,!" + name, "192.0.2.1")
+    assert matchAddressList(name + b",192.0.2.1", "192.0.2.1")

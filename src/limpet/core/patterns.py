@@ -18,6 +18,9 @@ MAX_PATTERN_LENGTH = 1024
 MAX_PATTERNS = 256
 """Most patterns of one list (ours)."""
 
+_ADDRESS_BYTES = frozenset(b"0123456789abcdefABCDEF.:*?/")
+"""What a pattern of an address, or a network, is made of."""
+
 _STAR = ord("*")
 _ANY = ord("?")
 
@@ -72,6 +75,7 @@ def matchAddressList(patterns: bytes, address: str) -> bool:
 
     Args:
         patterns: A pattern list whose items may also be networks, `192.0.2.0/24`, `2001:db8::/32`.
+            The name of a host matches nothing; where one is excluded, nothing matches the list.
         address: A numeric IPv4 or IPv6 address; anything else matches nothing, not even `*`. An
             IPv4 address in IPv6's clothes (`::ffff:192.0.2.1`) counts as the IPv4 address.
     """
@@ -87,6 +91,9 @@ def matchAddressList(patterns: bytes, address: str) -> bool:
         excludes = item.startswith(b"!")
         body = item[1:] if excludes else item
         if not body or len(body) > MAX_PATTERN_LENGTH:
+            return False
+        if excludes and not _ADDRESS_BYTES.issuperset(body):
+            # A host's name: whether it is this one cannot be known, so nobody is let in.
             return False
         if b"/" in body:
             network = _network(body)
