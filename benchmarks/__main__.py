@@ -20,7 +20,9 @@ MEBIBYTE = 1024 * 1024
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
     parser.add_argument(
-        "--servers", default="limpet,openssh,asyncssh,limpet-factory,conch", metavar="A,B"
+        "--servers",
+        default="limpet,openssh,asyncssh,limpet-factory,conch,conch-unix",
+        metavar="A,B",
     )
     parser.add_argument("--suites", default=",".join(measure.SUITES), metavar="A,B")
     parser.add_argument("--directions", default=",".join(measure.DIRECTIONS), metavar="A,B")

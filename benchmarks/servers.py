@@ -137,6 +137,7 @@ COMMANDS: dict[str, Callable[[Workplace, int], list[str]]] = {
     # The same program over two packages: connections only.
     "limpet-factory": pythonCommand("benchmarks.factoryServer", "limpet"),
     "conch": pythonCommand("benchmarks.factoryServer", "twisted.conch"),
+    "conch-unix": pythonCommand("benchmarks.conchUnixServer"),
 }
 # Conch knows none of the ciphers of the bulk part but aes128-ctr, and that only without -etm.
 BULK_SERVERS = ("limpet", "openssh", "asyncssh")
