@@ -132,7 +132,7 @@ class TestRefusals:
         for user in (host.user, "nobody-of-that-name"):
             command = [*host.sshCommand(key=otherKey), f"{user}@127.0.0.1", "true"]
             done = subprocess.run(command, capture_output=True, timeout=60, check=False)
-            answers.append((done.returncode, done.stderr.replace(user.encode(), b"USER")))
+            answers.append((done.returncode, done.stderr.replace(user.encode() + b"@", b"USER@")))
         assert answers[0] == answers[1]
 
     def test_forwarding_of_agent_and_x11_is_refused_and_the_command_runs(self, host: Host) -> None:
