@@ -11,6 +11,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import defer
 from zope.interface import implementer
 
+from limpet.checkers import SSHProtocolChecker
 from limpet.error import NotEnoughAuthentication
 from tests.unit.ssh.userauth.doubles import (
     ALICE_KEY,
@@ -21,7 +22,7 @@ from tests.unit.ssh.userauth.doubles import (
     Passwords,
     Session,
 )
-from tests.unit.ssh.userauth.test_server import both
+from tests.unit.ssh.userauth.test_server import both, keyChecker
 
 
 @implementer(ICredentialsChecker)
@@ -72,3 +73,26 @@ def test_E6_queryIsNoPartialSuccess() -> None:
     session.wait()
     assert session.numbers == [MIDDLE]
     assert session.server.authenticatedWith == []
+
+
+@pytest.mark.parametrize("answer", ["deferred", "coroutine"])
+def test_E9_factorsThatAreStillBeingCountedAreNotEnough(answer: str) -> None:
+    class Later(SSHProtocolChecker):
+        def areDone(self, avatarId: Any) -> Any:
+            if answer == "deferred":
+                return defer.succeed(False)
+            self.coroutine = self.decide()
+            return self.coroutine
+
+        async def decide(self) -> bool:
+            return False
+
+    checker = Later()
+    checker.registerChecker(keyChecker())
+    session = Session(checker)
+    session.sign()
+    session.wait()
+    assert session.numbers == [FAILURE]
+    assert not session.loggedIn
+    if answer == "coroutine":
+        checker.coroutine.close()

@@ -6,6 +6,7 @@ and for no other one.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -74,7 +75,8 @@ class SSHProtocolChecker:
             done = self.areDone(avatarId)
         finally:
             del self.successfulCredentials[avatarId]
-        if not done:
+        # An answer that is still to come, a Deferred or a coroutine, is not a yes.
+        if not done or inspect.isawaitable(done):
             raise NotEnoughAuthentication()
         completed.pop(avatarId, None)
         return avatarId
