@@ -43,7 +43,7 @@ def main() -> None:
     metavar="FILE",
     help="Keys that let a user in.  [default: ~/.ssh/authorized_keys]",
 )
-@click.option("--config", metavar="FILE", help="Settings, in TOML.")
+@click.option("--config", metavar="FILE", help="Settings, in TOML; docs/serving.md has them all.")
 @click.option(
     "--log-level",
     "logLevel",
