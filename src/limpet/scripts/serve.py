@@ -113,14 +113,17 @@ def adviceFor(settings: Settings) -> str:
     except OSError:
         candidates = []
     lines = [f"Nobody's key is in {target} yet, so {currentUser()} cannot log in. To change that:"]
-    if candidates:
+    private = None if candidates else home / ".ssh" / "id_ed25519"
+    # ssh-keygen makes no directory for a file that it is told by name.
+    needed = [target.parent] if private is None else [private.parent, target.parent]
+    for directory in dict.fromkeys(needed):
+        if not directory.is_dir():
+            lines.append(f"  mkdir -m 700 -p {directory}")
+    if private is None:
         public = candidates[0]
     else:
-        private = home / ".ssh" / "id_ed25519"
         public = private.with_name(private.name + ".pub")
         lines.append(f"  ssh-keygen -t ed25519 -f {private}")
-    if not target.parent.is_dir():
-        lines.append(f"  mkdir -m 700 -p {target.parent}")
     lines.append(f"  cat {public} >> {target} && chmod 600 {target}")
     lines.append("The server need not be started again.")
     return "\n".join(lines)

@@ -131,6 +131,19 @@ class TestAdvice:
         assert f"mkdir -m 700 -p {home}/.ssh" in advice
         assert f"cat {home}/.ssh/id_ed25519.pub >> {home}/.ssh/authorized_keys" in advice
 
+    def test_theDirectoryComesBeforeTheKeyInIt(self, home: Path) -> None:
+        # ssh-keygen fails where the directory of the file is missing.
+        first = [line.split()[0] for line in adviceFor(Settings()).splitlines()[1:4]]
+        assert first == ["mkdir", "ssh-keygen", "cat"]
+
+    def test_keysElsewhere(self, home: Path) -> None:
+        advice = adviceFor(Settings(authorizedKeys=(f"{home}/etc/keys",))).splitlines()[1:4]
+        assert advice == [
+            f"  mkdir -m 700 -p {home}/.ssh",
+            f"  mkdir -m 700 -p {home}/etc",
+            f"  ssh-keygen -t ed25519 -f {home}/.ssh/id_ed25519",
+        ]
+
     def test_aKeyThatIsNotAuthorized(self, home: Path) -> None:
         (home / ".ssh").mkdir()
         (home / ".ssh" / "id_rsa.pub").write_text("ssh-rsa AAAA\n")
