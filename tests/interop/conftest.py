@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.servers import Workplace
 from tests.interop.host import Host, running
+from tests.interop.peers import requirePeer
 
 HERE = Path(__file__).parent
 
@@ -44,5 +45,6 @@ def host(sharedHost: Host) -> Iterator[Host]:
 def otherKey(tmp_path: Path) -> Path:
     """A client key that nobody authorised."""
     path = tmp_path / "otherKey"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    keygen = requirePeer("ssh-keygen")
+    subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
     return path
