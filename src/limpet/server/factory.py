@@ -12,12 +12,12 @@ from twisted.logger import Logger
 
 from limpet.core.negotiation import ALL_MODERN, DEFAULT, HARDENED, LEGACY, AlgorithmLists
 from limpet.server.limits import SourceLimit
-from limpet.server.listening import gathered
 from limpet.server.settings import Settings
 from limpet.ssh.connection import SSHConnection
 from limpet.ssh.factory import SSHFactory
 from limpet.ssh.keys import Key
 from limpet.ssh.transport import SSHServerTransport
+from limpet.streams import gathered
 
 PROFILES: dict[str, AlgorithmLists] = {
     "default": DEFAULT,

@@ -1,212 +1,32 @@
-"""The listening socket and its connections: Twisted's own, with a shorter way for the bytes.
+"""The listening socket: it makes prompt connections (`limpet.streams`) out of those it accepts.
 
-Rule: to the protocol it is the transport that Twisted documents (ITCPTransport, IConsumer, its
-producer paused and resumed as always); only when the system is called differs.
-
-    write, nothing pending      send at once
-    write, socket full          wait; pause the producer above HIGH_WATER, resume it at none
-    gather() … release()        hold what is written between, then one sendmsg for all of it
-
-Twisted's own connection sends in the next turn of the reactor, joins what is pending for each
-send, and reads 64 KiB at a time. Here what a protocol writes while it handles one read leaves in
-one call, and so does what one read from a child gives.
+Rule: a peer that has reset its connection by the time it is accepted is a connection that ends, and
+no error of the port.
 """
 
 from __future__ import annotations
 
-import errno
-from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from itertools import islice
+from contextlib import suppress
 from typing import Any
 
-from twisted.internet import main, tcp
+from twisted.internet import tcp
 
 from limpet.server.settings import Address
-
-SMALL_READ_SIZE = 65536
-"""How much is read at a time from a peer that sends little, in bytes."""
-
-LARGE_READ_SIZE = 262144
-"""How much is read at a time from a peer that sends much, in bytes (measured)."""
-
-HIGH_WATER = 65536
-"""Pending bytes above which the producer is paused; Twisted's own number."""
-
-GATHER_LIMIT = 262144
-"""Held bytes that are sent before `release`."""
-
-SEND_PIECES = 64
-"""How many pieces one sendmsg takes; POSIX promises 16, Linux and the BSDs take 1024."""
+from limpet.streams import PromptConnection
 
 BACKLOG = 128
 """Connections that may wait to be accepted (Linux's old limit, and OpenSSH's)."""
 
 
-class ServerConnection(tcp.Server):
+class ServerConnection(PromptConnection, tcp.Server):
     """One accepted connection."""
 
-    producer: Any
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._pending: deque[bytes | memoryview] = deque()
-        self._pendingBytes = 0
-        self._gathering = 0
-        self._isFull = False
-        self._readSize = SMALL_READ_SIZE
         super().__init__(*args, **kwargs)
         # BSD refuses this for a connection that the peer has reset already. It ends as any other,
         # and not here, where the factory would count it for ever.
         with suppress(OSError):
             self.setTcpNoDelay(True)
-
-    # In.
-
-    def doRead(self) -> Any:
-        """Read once, and send what the protocol answers in one go."""
-        try:
-            data = self.socket.recv(self._readSize)
-        except (BlockingIOError, InterruptedError):
-            return None
-        except OSError:
-            return main.CONNECTION_LOST
-        if not data:
-            return main.CONNECTION_DONE
-        size = len(data)
-        if size == self._readSize:
-            self._readSize = LARGE_READ_SIZE
-        elif size < SMALL_READ_SIZE // 4:
-            self._readSize = SMALL_READ_SIZE
-        self._gathering += 1
-        try:
-            self.protocol.dataReceived(data)
-        finally:
-            self.release()
-        return None
-
-    # Out.
-
-    def gather(self) -> None:
-        """Hold what is written until `release`; may be nested."""
-        self._gathering += 1
-
-    def release(self) -> None:
-        """Send what was held since `gather`."""
-        self._gathering -= 1
-        if not self._gathering and self._pending and not self._isFull:
-            self._sendPending()
-
-    def write(self, data: bytes) -> None:
-        """Send as much as the socket takes, and the rest when it takes more."""
-        if not data or not self.connected or self._writeDisconnected:
-            return
-        if self._gathering or self._isFull:
-            self._pending.append(data)
-            self._pendingBytes += len(data)
-            if self._isFull:
-                self._pauseAboveHighWater()
-            elif self._pendingBytes >= GATHER_LIMIT:
-                self._sendPending()
-            return
-        try:
-            sent = self.socket.send(data)
-        except OSError:
-            # Full, or lost; which of them, `doWrite` finds out in a turn of its own.
-            sent = 0
-        if sent != len(data):
-            self._pending.append(memoryview(data)[sent:] if sent else data)
-            self._pendingBytes += len(data) - sent
-            self._wait()
-
-    def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """Write several pieces."""
-        self.gather()
-        try:
-            for data in iovec:
-                self.write(data)
-        finally:
-            self.release()
-
-    def _sendPending(self) -> None:
-        if not self.connected or self._aborting:
-            self._pending.clear()
-            self._pendingBytes = 0
-            return
-        with suppress(OSError):
-            # Full, or lost; which of them, `doWrite` finds out in a turn of its own.
-            self._sendOnce()
-        if self._pending:
-            self._wait()
-
-    def _sendOnce(self) -> None:
-        pending = self._pending
-        sent = (
-            self.socket.send(pending[0])
-            if len(pending) == 1
-            else self.socket.sendmsg(islice(pending, SEND_PIECES))
-        )
-        self._pendingBytes -= sent
-        if not self._pendingBytes:
-            pending.clear()
-            return
-        while sent:
-            size = len(pending[0])
-            if size > sent:
-                pending[0] = memoryview(pending[0])[sent:]
-                return
-            sent -= size
-            pending.popleft()
-
-    def _wait(self) -> None:
-        self._isFull = True
-        if not self._aborting:
-            self.startWriting()  # type: ignore[no-untyped-call]
-        self._pauseAboveHighWater()
-
-    def _pauseAboveHighWater(self) -> None:
-        if (
-            self._pendingBytes > HIGH_WATER
-            and self.producer is not None
-            and self.streamingProducer
-            and not self.producerPaused
-        ):
-            self.producerPaused = True
-            self.producer.pauseProducing()
-
-    def doWrite(self) -> Any:
-        """The socket takes more: send, then do what waited for the last byte to be sent."""
-        if self._pending:
-            try:
-                self._sendOnce()
-            except (BlockingIOError, InterruptedError):
-                return None
-            except OSError as failure:
-                return None if failure.errno == errno.ENOBUFS else main.CONNECTION_LOST
-            if self._pending:
-                return None
-        self._isFull = False
-        self.stopWriting()  # type: ignore[no-untyped-call]
-        producer = self.producer
-        if producer is not None and (self.producerPaused or not self.streamingProducer):
-            self.producerPaused = False
-            producer.resumeProducing()
-        elif self.disconnecting:
-            return self._postLoseConnection()  # type: ignore[no-untyped-call]
-        elif self._writeDisconnecting:
-            self._writeDisconnected = True
-            return self._closeWriteConnection()
-        return None
-
-    def connectionLost(self, reason: Any) -> None:
-        """Drop what can no longer be sent, and tell the protocol."""
-        self._pending.clear()
-        self._pendingBytes = 0
-        super().connectionLost(reason)
-
-    def startTLS(self, *args: Any, **kwargs: Any) -> None:
-        """Not here: SSH brings its own protection, and TLS would have to go around `write`."""
-        raise NotImplementedError("this transport does not do TLS")
 
 
 class ServerPort(tcp.Port):
@@ -222,19 +42,6 @@ class ServerPort(tcp.Port):
         """Where it listens, with the real port."""
         host, port = self.socket.getsockname()[:2]
         return Address(host, port)
-
-
-@contextmanager
-def gathered(transport: Any) -> Iterator[None]:
-    """Hold what is written within, on a transport that can, and send it in one go."""
-    if not isinstance(transport, ServerConnection):
-        yield
-        return
-    transport.gather()
-    try:
-        yield
-    finally:
-        transport.release()
 
 
 def listen(reactor: Any, host: str, port: int, factory: Any) -> ServerPort:

@@ -13,9 +13,10 @@ from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface.verify import verifyObject
 
-from limpet.server import listening
-from limpet.server.listening import GATHER_LIMIT, HIGH_WATER, ServerPort, listen
+from limpet import streams
+from limpet.server.listening import ServerPort, listen
 from limpet.server.settings import Address
+from limpet.streams import GATHER_LIMIT, HIGH_WATER
 from tests.unit.unix.driving import Driver, Producer, driver, openDescriptors
 
 __all__ = ["driver"]
@@ -269,12 +270,12 @@ def test_readsGrowWithAPeerThatSendsMuch(link: Link) -> None:
     def send() -> bool:
         with suppress(BlockingIOError):
             link.client.send(bytes(1 << 20))
-        return bool(link.transport._readSize == listening.LARGE_READ_SIZE)
+        return bool(link.transport._readSize == streams.LARGE_READ_SIZE)
 
     link.driver.until(send)
     link.driver.turn(200)
     link.client.send(b"x")
-    link.driver.until(lambda: link.transport._readSize == listening.SMALL_READ_SIZE)
+    link.driver.until(lambda: link.transport._readSize == streams.SMALL_READ_SIZE)
 
 
 def test_halfAConnectionIsClosed(link: Link) -> None:

@@ -1,0 +1,79 @@
+"""The connections that a client dials: in order, prompt, and their failure told once."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.protocol import ClientFactory
+
+from benchmarks.servers import freePort
+from limpet.server.listening import listen
+from limpet.streams import DialledConnection, dial
+from tests.unit.server.test_listening import Keeping
+from tests.unit.unix.driving import Driver, driver
+
+__all__ = ["driver"]
+
+
+class Dialler(ClientFactory):
+    """Makes one `Keeping`, or keeps why there is none."""
+
+    noisy = False
+
+    def __init__(self) -> None:
+        self.made: list[Keeping] = []
+        self.failed: list[Any] = []
+
+    def buildProtocol(self, addr: Any) -> Keeping:
+        self.made.append(Keeping())
+        return self.made[-1]
+
+    def clientConnectionFailed(self, connector: Any, reason: Any) -> None:
+        self.failed.append(reason)
+
+
+def test_bytes_go_both_ways_and_the_end_is_told(driver: Driver) -> None:
+    accepting, dialling = Dialler(), Dialler()
+    port = listen(driver.reactor, "127.0.0.1", 0, accepting)
+    dial(driver.reactor, "127.0.0.1", port.address().port, dialling)
+    driver.until(lambda: dialling.made and accepting.made)
+    near, far = dialling.made[0], accepting.made[0]
+    assert type(near.transport) is DialledConnection
+    assert near.transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    data = bytes(range(256)) * 4096
+    near.transport.write(data)
+    far.transport.write(data[::-1])
+    driver.until(lambda: b"".join(far.received) == data and b"".join(near.received) == data[::-1])
+    far.transport.loseConnection()
+    driver.until(lambda: near.lost is not None and far.lost is not None)
+    port.stopListening()  # type: ignore[no-untyped-call]
+
+
+def test_what_is_written_between_gather_and_release_leaves_together(driver: Driver) -> None:
+    accepting, dialling = Dialler(), Dialler()
+    port = listen(driver.reactor, "127.0.0.1", 0, accepting)
+    dial(driver.reactor, "127.0.0.1", port.address().port, dialling)
+    driver.until(lambda: dialling.made and accepting.made)
+    near, far = dialling.made[0], accepting.made[0]
+    near.transport.gather()
+    near.transport.write(b"one ")
+    near.transport.write(b"two")
+    assert near.transport._pendingBytes == 7
+    near.transport.release()
+    assert near.transport._pendingBytes == 0
+    driver.until(lambda: far.received == [b"one two"])
+    near.transport.abortConnection()
+    driver.until(lambda: far.lost is not None)
+    port.stopListening()  # type: ignore[no-untyped-call]
+
+
+def test_a_refused_connection_fails_once(driver: Driver) -> None:
+    dialling = Dialler()
+    dial(driver.reactor, "127.0.0.1", freePort(), dialling)
+    driver.until(lambda: dialling.failed)
+    assert [reason.check(ConnectionRefusedError) for reason in dialling.failed] == [
+        ConnectionRefusedError
+    ]
+    assert dialling.made == []
