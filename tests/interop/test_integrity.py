@@ -100,7 +100,9 @@ def upload(host: Host, material: Material, *options: str) -> None:
             timeout=BULK_SECONDS,
             check=False,
         )
-    assert (done.returncode, done.stdout.split()[0].decode()) == (12, material.digest)
+    assert (done.returncode, done.stdout.split()[:1]) == (12, [material.digest.encode()]), (
+        done.stderr
+    )
 
 
 class TestBulk:

@@ -60,8 +60,9 @@ MAX_HELD_BYTES = 2 << 20
 REKEY_CREDITS = 10
 """Key exchanges that a peer may start in a row (ours, attacks.md C11)."""
 
-BYTES_PER_REKEY_CREDIT = 128 * 1024
-"""Traffic after which one more is allowed, so that `RekeyLimit 1M` works at full speed (ours)."""
+BYTES_PER_REKEY_CREDIT = 32 * 1024
+"""Traffic after which one more is allowed, so that `RekeyLimit 1M` works at full speed (ours): with
+it, OpenSSH's client begins an exchange after every 64 to 512 KiB that it sends."""
 
 VOLUME_CHECK_INTERVAL = 1 << 24
 """Bytes between two looks at the rekey policy; what it counts is never exceeded by more."""
