@@ -137,6 +137,24 @@ class SSHChannel:
 
     # ── what the connection tells the channel: for subclasses to override ─────────────────────
 
+    def prepareToOpen(self, specificData: bytes) -> Any:
+        """The peer asks for the channel: get ready what it needs, before that is confirmed.
+
+        The channel has its `conn` already and no `id` yet; what is written to it waits.
+
+        Args:
+            specificData: What the peer's request carries for the type.
+
+        Returns:
+            None for a channel that can open at once. Otherwise a Deferred: the open is confirmed
+            when it fires, refused when it fails (a `ConchError` says why and with which reason),
+            and the Deferred is cancelled if the connection ends before.
+
+        Raises:
+            ConchError: The channel is refused.
+        """
+        return None
+
     def channelOpen(self, specificData: bytes) -> None:
         """The channel is open and may be written to.
 

@@ -179,6 +179,8 @@ class SSHConnection(SSHService):
         self.deferreds: dict[Any, list[defer.Deferred[Any]]] = {"global": []}
         self.transport: Any = None
         self._sessionIds: set[int] = set()
+        # What the peer asked for and is not ready yet: channel to the Deferred of its readiness.
+        self._incoming: dict[Any, defer.Deferred[Any]] = {}
         self._globalReplies: OrderedReplies[tuple[int, bytes]] = OrderedReplies()
         self._channelReplies: dict[int, OrderedReplies[bool]] = {}
         self._closeTimers: dict[Any, Any] = {}
@@ -207,6 +209,9 @@ class SSHConnection(SSHService):
         for number, channel in list(self.channels.items()):
             self.channels.pop(number, None)
             self._guarded(channel.openFailed, ConnectionLost())
+        for deferred in tuple(self._incoming.values()):
+            self._guarded(deferred.cancel)
+        self._incoming.clear()
         for timer in self._closeTimers.values():
             timer.cancel()
         self._closeTimers.clear()
@@ -400,24 +405,68 @@ class SSHConnection(SSHService):
             if restrictions is not None and not allowsChannel(restrictions, channelType, data):
                 raise ConchError("not for this login", OPEN_ADMINISTRATIVELY_PROHIBITED)
             channel = self.getChannel(channelType, windowSize, maxPacket, data)
-            number = self._numberFor(channel)
+            prepare = getattr(channel, "prepareToOpen", None)
+            deferred = None if prepare is None else prepare(data)
+            if deferred is None:
+                self._numberFor(channel)
         except ProtocolViolation:
             raise
         except Exception as error:  # noqa: BLE001 whatever went wrong, the peer gets its refusal
             self._refuseChannel(senderChannel, error)
             return
+        if deferred is None:
+            self._confirmChannel(channel, channelType, senderChannel, data)
+            return
+        # It has no number before the peer may use one.
+        self._incoming[channel] = deferred
+        channel.holdOutput(HOLD_REPLY)
+        deferred.addCallbacks(
+            lambda _: self._confirmLate(channel, channelType, senderChannel, data),
+            lambda failure: self._refuseLate(channel, senderChannel, failure),
+        )
+        deferred.addErrback(lambda failure: self._log.failure("a channel was not opened", failure))
+
+    def _confirmLate(
+        self, channel: Any, channelType: bytes, senderChannel: int, data: bytes
+    ) -> None:
+        """What the channel needed before it could open is there."""
+        if self._incoming.pop(channel, None) is None or self._stopped:
+            return
+        try:
+            self._numberFor(channel)
+        except ConchError as error:
+            self._guarded(channel.openFailed, error)
+            self._refuseChannel(senderChannel, error)
+            return
+        self._confirmChannel(channel, channelType, senderChannel, data, wasHeld=True)
+
+    def _refuseLate(self, channel: Any, senderChannel: int, failure: Failure) -> None:
+        if self._incoming.pop(channel, None) is not None and not self._stopped:
+            self._refuseChannel(senderChannel, failure.value)
+
+    def _confirmChannel(
+        self,
+        channel: Any,
+        channelType: bytes,
+        senderChannel: int,
+        data: bytes,
+        wasHeld: bool = False,
+    ) -> None:
         if channelType == b"session":
-            self._sessionIds.add(number)
+            self._sessionIds.add(channel.id)
         self._addChannel(channel, senderChannel)
         self.transport.sendPacket(
             MSG_CHANNEL_OPEN_CONFIRMATION,
             struct.pack(
-                ">4L", senderChannel, number, channel.localWindowSize, channel.localMaxPacket
+                ">4L", senderChannel, channel.id, channel.localWindowSize, channel.localMaxPacket
             )
             + channel.specificData,
         )
         try:
-            channel.channelOpen(data)
+            if wasHeld:
+                channel.releaseOutput(HOLD_REPLY)
+            if not channel.localClosed:
+                channel.channelOpen(data)
         except Exception:  # noqa: BLE001 its bug ends the channel, which is confirmed
             self._log.failure("channel {channel} failed as it opened", channel=channel)
             channel.dropOutput()
@@ -426,7 +475,7 @@ class SSHConnection(SSHService):
     def _checkRoomFor(self, channelType: bytes, maxPacket: int) -> None:
         if maxPacket == 0:
             raise ConchError("no data fits into no bytes", OPEN_ADMINISTRATIVELY_PROHIBITED)
-        if len(self.channels) >= self.maxChannels:
+        if len(self.channels) + len(self._incoming) >= self.maxChannels:
             raise ConchError("too many channels", OPEN_RESOURCE_SHORTAGE)
         if channelType == b"session" and len(self._sessionIds) >= self.maxSessions:
             # Those that we have closed wait for nothing but the peer's own word.
@@ -458,7 +507,7 @@ class SSHConnection(SSHService):
 
     def _refuseChannel(self, senderChannel: int, error: Exception) -> None:
         if self.mayLogRefusal():
-            self._log.failure("a channel was not opened")
+            self._log.failure("a channel was not opened", Failure(error))
         text: Any = "unknown failure"
         code: Any = OPEN_CONNECT_FAILED
         if isinstance(error, ConchError):
