@@ -1,0 +1,85 @@
+"""How a client fails, told to a person: what happened, what both sides offered, what to change.
+
+    ClientError
+    ├── ConnectFailed          nothing answers there, or it is not reached in time
+    ├── HandshakeFailed        it answers, and the two sides cannot agree on how to talk
+    ├── HostKeyRefused         it is not who it should be, or nobody can say so
+    ├── AuthenticationFailed   it does not let the user in
+    ├── ConnectionEnded        it was there, and is gone
+    ├── RequestRefused         it does not do what was asked of it: no such command, no terminal
+    └── CommandFailed          the command ran, and failed; only where that was asked to be an error
+
+Rule: the text of an error is fit for a terminal: what comes from the peer is escaped, and it holds
+no secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+MAX_PEER_TEXT = 400
+"""Most characters of the peer's that an error quotes (ours)."""
+
+
+def shown(text: bytes | str) -> str:
+    """Words of the peer's as one line that no terminal acts on."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "backslashreplace")
+    text = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+    return text if len(text) <= MAX_PEER_TEXT else text[:MAX_PEER_TEXT] + "…"
+
+
+class ClientError(Exception):
+    """Something that a client was asked to do did not work out; its text is for a person."""
+
+
+class ConnectFailed(ClientError):
+    """The host cannot be reached."""
+
+
+class HandshakeFailed(ClientError):
+    """The host was reached, and no encrypted connection came about."""
+
+
+class HostKeyRefused(ClientError):
+    """The host's key is not the one that it should have, or nobody vouches for it."""
+
+
+class AuthenticationFailed(ClientError):
+    """The server does not let the user in.
+
+    Attributes:
+        methods: The methods that the server would have taken at the end, as bytes.
+        tried: What was tried, a line each, in order.
+    """
+
+    def __init__(
+        self, message: Any = "", methods: Sequence[bytes] = (), tried: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.methods = tuple(methods)
+        self.tried = tuple(tried)
+
+
+class ConnectionEnded(ClientError):
+    """The connection is over, and something still needed it."""
+
+
+class RequestRefused(ClientError):
+    """The server refuses what was asked of it on a connection that goes on."""
+
+
+class CommandFailed(ClientError):
+    """A command ended with another status than 0.
+
+    Attributes:
+        result: What it did, a `limpet.client.processes.Result`.
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
