@@ -32,10 +32,13 @@ class SSHClientTransport(SSHTransportBase):
 
     Attributes:
         instance: The service that was asked for, until the server accepts it.
+        hostKeySignature: The server's signature over `sessionID`, once it has been verified; what
+            an agent is shown of the connection that it signs for.
     """
 
     isClient = True
     instance: SSHService | None = None
+    hostKeySignature: bytes = b""
 
     _verification: defer.Deferred[Any] | None = None
     _secured: bool = False
@@ -92,6 +95,7 @@ class SSHClientTransport(SSHTransportBase):
         if self.sessionID is not None:
             self._keySetup(result.sharedSecret, result.exchangeHash)
             return
+        self.hostKeySignature = result.signature
         self._wait()
         verification = defer.maybeDeferred(
             self.verifyHostKey, result.hostKeyBlob, _md5Fingerprint(result.hostKeyBlob)

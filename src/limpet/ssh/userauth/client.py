@@ -12,13 +12,14 @@ server may ask is bounded.
 
 Override `getPublicKey`, `getPrivateKey` (or `signData`), `getPassword` and `getGenericAnswers`.
 
-RFC 4252, RFC 4256, RFC 8308 section 3.1 (server-sig-algs), RFC 8332 section 3.2.
+RFC 4252, RFC 4256, RFC 8308 section 3.1 (server-sig-algs), RFC 8332 section 3.2; OpenSSH's PROTOCOL
+section 3.1 (publickey-hostbound) and PROTOCOL.certkeys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from twisted.internet import defer
 from twisted.logger import Logger
@@ -27,7 +28,11 @@ from twisted.python.failure import Failure
 from limpet.core import authentication
 from limpet.core.authentication import PublicKeyFields
 from limpet.core.errors import LimitExceeded, UnexpectedMessage
-from limpet.crypto.signatures import DEFAULT_SIGNATURE_ALGORITHMS, HOST_KEY_ALGORITHMS
+from limpet.crypto.signatures import (
+    CERTIFICATE_ALGORITHMS,
+    DEFAULT_SIGNATURE_ALGORITHMS,
+    HOST_KEY_ALGORITHMS,
+)
 from limpet.ssh.keys import Key
 from limpet.ssh.service import SSHService
 from limpet.ssh.userauth.numbers import (
@@ -53,6 +58,26 @@ MAX_BANNER_LENGTH = authentication.MAX_TEXT_LENGTH
 
 MAX_METHODS = 32
 """Most methods that are looked at in one answer (ours)."""
+
+HOST_BOUND_EXTENSION = b"publickey-hostbound@openssh.com"
+"""What a server announces that takes signatures over its host key, too; version "0"."""
+
+PREFERRED_ALGORITHMS = (*CERTIFICATE_ALGORITHMS, *DEFAULT_SIGNATURE_ALGORITHMS)
+"""What we sign with, the one we like best first; SHA-1 is not among them."""
+
+
+@runtime_checkable
+class OfferedKey(Protocol):
+    """What can be offered to a server: a `Key`, or a certificate with what signs for it."""
+
+    def blob(self) -> bytes:
+        """The public key or the certificate, as it goes into the request."""
+
+    def sshType(self) -> bytes:
+        """The type name that `blob` begins with."""
+
+    def supportedSignatureAlgorithms(self) -> list[bytes]:
+        """The names of the algorithms that it may be offered under."""
 
 
 class SSHUserAuthClient(SSHService):
@@ -197,7 +222,8 @@ class SSHUserAuthClient(SSHService):
         reader.end()
         if partialSuccess:
             self.provedIdentity = True
-            self.authenticatedWith.append(self.lastAuth)
+            hostBound = self.lastAuth == authentication.HOST_BOUND
+            self.authenticatedWith.append(authentication.PUBLIC_KEY if hostBound else self.lastAuth)
         elif self.lastAuth == authentication.KEYBOARD_INTERACTIVE and not self._wasAsked:
             # A server that asks nothing will not do so the next time either.
             self._unusable.add(self.lastAuth)
@@ -205,7 +231,8 @@ class SSHUserAuthClient(SSHService):
             method
             for method in self._known()
             if method in methods
-            and method not in self.authenticatedWith
+            # A server may want two keys, one after the other, but not one password twice.
+            and (method == authentication.PUBLIC_KEY or method not in self.authenticatedWith)
             and method not in self._unusable
         ]
         return self._cbUserauthFailure(None, iter(candidates))
@@ -236,6 +263,7 @@ class SSHUserAuthClient(SSHService):
         self._expect()
         handler = {
             authentication.PUBLIC_KEY: self.ssh_USERAUTH_PK_OK_publickey,
+            authentication.HOST_BOUND: self.ssh_USERAUTH_PK_OK_publickey,
             authentication.PASSWORD: self.ssh_USERAUTH_PK_OK_password,
             authentication.KEYBOARD_INTERACTIVE: self.ssh_USERAUTH_PK_OK_keyboard_interactive,
         }.get(self.lastAuth)
@@ -316,7 +344,7 @@ class SSHUserAuthClient(SSHService):
 
         A key that can sign nothing that the server takes is passed over for the next.
         """
-        if not isinstance(publicKey, Key):
+        if not isinstance(publicKey, OfferedKey):
             return False
         self.lastPublicKey = publicKey
         self.triedPublicKeys.append(publicKey)
@@ -326,29 +354,52 @@ class SSHUserAuthClient(SSHService):
         if algorithm is None:
             return self.auth_publickey()
         self.signatureAlgorithm = algorithm
-        fields = PublicKeyFields(algorithm, publicKey.blob(), None)
-        self.askForAuth(authentication.PUBLIC_KEY, authentication.encodePublicKey(fields))
+        self._askForKey(None)
         return True
 
-    def chooseAlgorithm(self, publicKey: Key) -> bytes | None:
+    def _boundHostKey(self) -> bytes | None:
+        """The host key that a request is bound to; None for a server that knows nothing of that.
+
+        A signature that is bound to one host is of no use to another one.
+        """
+        if self._extensions().get(HOST_BOUND_EXTENSION) != b"0":
+            return None
+        return getattr(self.transport, "hostKeyBlob", None) or None
+
+    def _extensions(self) -> Mapping[bytes, bytes]:
+        """What the server said in MSG_EXT_INFO."""
+        extensions: Mapping[bytes, bytes] = getattr(self.transport, "peerExtensions", {})
+        return extensions
+
+    def _askForKey(self, signature: bytes | None) -> None:
+        """Offer the last key; with `signature`, show that we have it."""
+        hostKey = self._boundHostKey()
+        fields = PublicKeyFields(
+            self.signatureAlgorithm, self.lastPublicKey.blob(), signature, hostKey
+        )
+        self.askForAuth(
+            authentication.PUBLIC_KEY if hostKey is None else authentication.HOST_BOUND,
+            authentication.encodePublicKey(fields),
+        )
+
+    def chooseAlgorithm(self, publicKey: OfferedKey) -> bytes | None:
         """The signature algorithm for a key; None where the server takes none of its own.
 
         A server that does not say what it takes is offered RSA with SHA-2 (RFC 8332); SHA-1 is
         never used. To be overridden for a server that knows nothing else.
         """
-        ours = [
-            name
-            for name in DEFAULT_SIGNATURE_ALGORITHMS
-            if name in publicKey.supportedSignatureAlgorithms()
-        ]
-        extensions = getattr(self.transport, "peerExtensions", {})
-        said = extensions.get(b"server-sig-algs")
+        able = publicKey.supportedSignatureAlgorithms()
+        ours = [name for name in PREFERRED_ALGORITHMS if name in able]
+        said = self._extensions().get(b"server-sig-algs")
         if said is not None:
             theirs = set(said.split(b","))
-            # RSA keys aside there is one algorithm per key, and servers forget to list it.
-            ours = [name for name in ours if name in theirs] or [
-                name for name in ours if not name.startswith(b"rsa-")
-            ]
+            # RSA keys aside there is one algorithm per key, and servers forget to list it; of
+            # certificates they list what signs.
+            ours = [
+                name
+                for name in ours
+                if name in theirs or CERTIFICATE_ALGORITHMS.get(name) in theirs
+            ] or [name for name in ours if not name.startswith(b"rsa-")]
         return ours[0] if ours else None
 
     def ssh_USERAUTH_PK_OK_publickey(self, packet: bytes) -> defer.Deferred[Any] | None:
@@ -373,6 +424,7 @@ class SSHUserAuthClient(SSHService):
             self.instance.name,
             self.signatureAlgorithm,
             blob,
+            self._boundHostKey(),
         )
         signing = self.signData(publicKey, data)
         if signing is None:
@@ -397,14 +449,13 @@ class SSHUserAuthClient(SSHService):
             made = Reader(signature).string()
         except WireError:
             made = b""
-        if made != self.signatureAlgorithm:
+        wanted = self.signatureAlgorithm
+        if made != CERTIFICATE_ALGORITHMS.get(wanted, wanted):
             raise ValueError("a signature by another algorithm than was asked for")
-        publicKey = self.lastPublicKey
         self.provedIdentity = True
-        fields = PublicKeyFields(self.signatureAlgorithm, publicKey.blob(), signature)
-        self.askForAuth(authentication.PUBLIC_KEY, authentication.encodePublicKey(fields))
+        self._askForKey(signature)
 
-    def signData(self, publicKey: Key, signData: bytes) -> defer.Deferred[bytes] | None:
+    def signData(self, publicKey: Any, signData: bytes) -> defer.Deferred[bytes] | None:
         """Sign with the private key of `publicKey`, by `signatureAlgorithm`.
 
         To be overridden where the key is elsewhere: in an agent.
