@@ -8,7 +8,7 @@ OpenSSH's PROTOCOL section 1.10) are flags, count in the first exchange only, an
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from limpet.core.errors import KeyExchangeFailed, NoCommonAlgorithm
@@ -143,6 +143,14 @@ LEGACY = AlgorithmLists(
 )
 """`ALL_MODERN`, and what is broken or nearly so: SHA-1, MD5, CBC, 3DES, DSS, a 1024-bit group. For
 old devices and honeypots that somebody chose it for."""
+
+PROFILES: Mapping[str, AlgorithmLists] = {
+    "default": DEFAULT,
+    "hardened": HARDENED,
+    "modern": ALL_MODERN,
+    "legacy": LEGACY,
+}
+"""What people call the lists above."""
 
 
 @dataclass(frozen=True, slots=True)

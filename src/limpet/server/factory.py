@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from limpet.core.negotiation import ALL_MODERN, DEFAULT, HARDENED, LEGACY, AlgorithmLists
+from limpet.core.negotiation import PROFILES
 from limpet.server.limits import SourceLimit
 from limpet.server.settings import Settings
 from limpet.ssh.connection import SSHConnection
@@ -18,14 +18,6 @@ from limpet.ssh.factory import SSHFactory
 from limpet.ssh.keys import Key
 from limpet.ssh.transport import SSHServerTransport
 from limpet.streams import gathered
-
-PROFILES: dict[str, AlgorithmLists] = {
-    "default": DEFAULT,
-    "hardened": HARDENED,
-    "modern": ALL_MODERN,
-    "legacy": LEGACY,
-}
-"""What the setting `algorithms` stands for."""
 
 REFUSAL_LINE_SECONDS = 1.0
 """At most one line about refused connections is logged in this time."""

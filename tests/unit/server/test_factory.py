@@ -10,8 +10,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.python.failure import Failure
 
-from limpet.core.negotiation import ALL_MODERN, DEFAULT
-from limpet.server.factory import PROFILES, ServeFactory, ServeTransport
+from limpet.core.negotiation import ALL_MODERN, DEFAULT, PROFILES
+from limpet.server.factory import ServeFactory, ServeTransport
 from limpet.server.settings import ALGORITHM_PROFILES, Settings
 from limpet.ssh.keys import Key
 
