@@ -1,0 +1,733 @@
+"""What a client is to do for one host: the person's ssh_config(5), options over it, and defaults.
+
+    loadClientConfig("web1")                        ~/.ssh/config, then /etc/ssh/ssh_config
+    loadClientConfig("web1", files=())              OpenSSH's defaults, whatever the files say
+    loadClientConfig("web1", overrides=[("Port", "2222")])
+
+Rule: the files are read as `ssh` reads them, and what is asked for and not done is in `warnings`,
+with file and line. Names of hosts and users are judged before they are put in place of any token;
+no shell is started, and `Match exec` runs nothing unless the caller allows it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import glob
+import os
+import socket
+import stat
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from limpet.client.errors import ClientError
+from limpet.core import negotiation
+from limpet.core.kex import KEX_METHODS
+from limpet.core.negotiation import AlgorithmLists
+from limpet.core.patterns import matchPattern
+from limpet.core.rekey import RekeyPolicy
+from limpet.core.sshconfig import (
+    BadConfig,
+    BadPlace,
+    BadToken,
+    ForwardSpec,
+    IncludedFile,
+    JumpHost,
+    NeedsShell,
+    Resolver,
+    Settings,
+    Source,
+    checkHost,
+    checkUser,
+    parseDestination,
+    parseForward,
+    parseJumps,
+    splitCommand,
+)
+from limpet.core.sshconfig.lines import MAX_FILE_LENGTH
+from limpet.core.sshconfig.tokens import connectionHash, expand, expandAll, expandHome
+from limpet.core.sshconfig.values import preferred
+from limpet.crypto.ciphers import CIPHERS
+from limpet.crypto.macs import MACS
+from limpet.crypto.signatures import (
+    CERTIFICATE_ALGORITHMS,
+    DEFAULT_SIGNATURE_ALGORITHMS,
+    HOST_KEY_ALGORITHMS,
+)
+
+__all__ = [
+    "ClientConfig",
+    "ConfigError",
+    "ForwardSpec",
+    "JumpHost",
+    "loadClientConfig",
+    "parseDestination",
+    "parseForward",
+    "parseJumps",
+]
+
+SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
+
+MATCH_EXEC_SECONDS = 10.0
+"""How long the command of a `Match exec` may take (ours)."""
+
+MAX_JUMP_DEPTH = 16
+"""Most hosts on the way, however their configurations add up (ours)."""
+
+DEFAULT_PORT = 22
+
+DEFAULT_ALGORITHMS = negotiation.ALL_MODERN
+"""What a client offers: everything sound, because it has to reach every server."""
+
+_DEFAULT_IDENTITIES = ("id_ed25519", "id_ecdsa", "id_rsa")
+_DEFAULT_METHODS = ("publickey", "keyboard-interactive", "password")
+
+_KNOWN_CIPHERS = frozenset(CIPHERS) - {b"none"}
+_KNOWN_MACS = frozenset(MACS) - {b"none"}
+_DEFAULT_HOST_KEYS = (*CERTIFICATE_ALGORITHMS, *DEFAULT_ALGORITHMS.publicKeys)
+_DEFAULT_USER_KEYS = (*CERTIFICATE_ALGORITHMS, *DEFAULT_SIGNATURE_ALGORITHMS)
+
+
+class ConfigError(ClientError):
+    """The configuration cannot be used; the message names file and line, and what to do."""
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """Everything a client has to know to reach one host and to work there.
+
+    Names, and defaults, are those of ssh_config(5). Paths have their tokens replaced. Times are in
+    seconds, and None where there is no limit.
+
+    Attributes:
+        host: The host as it was asked for.
+        hostName: The host to connect to.
+        localUser: The name of the user on this machine.
+        identityFiles: Files of private keys to try, in order.
+        identityFilesGiven: Whether they were named, and are not just the usual ones.
+        certificateFiles: Files of certificates to try besides.
+        identityAgent: The path of the agent's socket; None for no agent.
+        proxyJump: The hosts on the way, nearest first; see `forJump`.
+        proxyCommand: The command that leads there, tokens replaced, as `ssh -G` shows it.
+        proxyArguments: The same as arguments, for running it without a shell; None for none.
+        strictHostKeyChecking: "ask", "yes", "accept-new" or "no".
+        hostKeyAlias: The name to look for in known_hosts files; None for the host's own.
+        rekeyLimit: Bytes and seconds after which keys are exchanged; 0 where the default stays.
+        ciphers: What to offer, of what Limpet has, in order; likewise `macs`, `kexAlgorithms`, and
+            `hostKeyAlgorithms`, which `limpet.client.knownhosts` puts in order for a host.
+        pubkeyAcceptedAlgorithms: What to sign with when logging in.
+        caSignatureAlgorithms: What a host certificate may be signed with.
+        preferredAuthentications: The methods, in order.
+        pubkeyAuthentication: "yes", "no", "unbound" or "host-bound".
+        sendEnv: Patterns of variables to send; see `environment`.
+        setEnv: Variables to send whatever the environment says.
+        requestTTY: "auto", "yes", "no" or "force".
+        sessionType: "default", "none" or "subsystem".
+        escapeChar: What begins an escape at the start of a line; None for nothing.
+        forwardAgent: Whether the agent is forwarded; `forwardAgentPath` is its socket, None for
+            the usual one.
+        addKeysToAgent: "no", "yes", "ask" or "confirm"; `addKeysToAgentSeconds` says how long.
+        warnings: What the configuration asks for and Limpet does not do, with file and line.
+        notes: The same where nothing but comfort is lost.
+    """
+
+    host: str
+    hostName: str
+    port: int = DEFAULT_PORT
+    user: str = ""
+    localUser: str = ""
+    # Where to, and how
+    addressFamily: str = "any"
+    bindAddress: str | None = None
+    connectTimeout: float | None = None
+    connectionAttempts: int = 1
+    tcpKeepAlive: bool = True
+    serverAliveInterval: float = 0
+    serverAliveCountMax: int = 3
+    proxyJump: tuple[JumpHost, ...] = ()
+    proxyCommand: str | None = None
+    proxyArguments: list[str] | None = None
+    # Algorithms
+    ciphers: list[bytes] = field(default_factory=lambda: list(DEFAULT_ALGORITHMS.ciphers))
+    macs: list[bytes] = field(default_factory=lambda: list(DEFAULT_ALGORITHMS.macs))
+    kexAlgorithms: list[bytes] = field(
+        default_factory=lambda: list(DEFAULT_ALGORITHMS.keyExchanges)
+    )
+    hostKeyAlgorithms: list[bytes] = field(default_factory=lambda: list(_DEFAULT_HOST_KEYS))
+    hostKeyAlgorithmsGiven: bool = False
+    pubkeyAcceptedAlgorithms: list[bytes] = field(default_factory=lambda: list(_DEFAULT_USER_KEYS))
+    caSignatureAlgorithms: list[bytes] = field(
+        default_factory=lambda: list(DEFAULT_SIGNATURE_ALGORITHMS)
+    )
+    requiredRSASize: int = 2048
+    rekeyLimit: tuple[int, int] = (0, 0)
+    compression: bool = False
+    # Who the server is
+    strictHostKeyChecking: str = "ask"
+    userKnownHostsFiles: list[str] = field(default_factory=list)
+    globalKnownHostsFiles: list[str] = field(default_factory=list)
+    hashKnownHosts: bool = False
+    hostKeyAlias: str | None = None
+    checkHostIP: bool = False
+    noHostAuthenticationForLocalhost: bool = False
+    revokedHostKeys: str | None = None
+    updateHostKeys: str = "no"
+    # Who we are
+    identityFiles: list[str] = field(default_factory=list)
+    identityFilesGiven: bool = False
+    certificateFiles: list[str] = field(default_factory=list)
+    identitiesOnly: bool = False
+    identityAgent: str | None = None
+    addKeysToAgent: str = "no"
+    addKeysToAgentSeconds: int | None = None
+    preferredAuthentications: list[str] = field(default_factory=lambda: list(_DEFAULT_METHODS))
+    pubkeyAuthentication: str = "yes"
+    passwordAuthentication: bool = True
+    kbdInteractiveAuthentication: bool = True
+    numberOfPasswordPrompts: int = 3
+    batchMode: bool = False
+    # The session
+    requestTTY: str = "auto"
+    sessionType: str = "default"
+    remoteCommand: str | None = None
+    sendEnv: list[str] = field(default_factory=list)
+    setEnv: dict[str, str] = field(default_factory=dict)
+    escapeChar: str | None = "~"
+    stdinNull: bool = False
+    logLevel: str = "INFO"
+    # Forwarding
+    localForwards: list[ForwardSpec] = field(default_factory=list)
+    remoteForwards: list[ForwardSpec] = field(default_factory=list)
+    dynamicForwards: list[ForwardSpec] = field(default_factory=list)
+    exitOnForwardFailure: bool = False
+    gatewayPorts: bool = False
+    forwardAgent: bool = False
+    forwardAgentPath: str | None = None
+    streamLocalBindMask: int = 0o177
+    streamLocalBindUnlink: bool = False
+    # What was read
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    settings: Settings | None = field(default=None, repr=False, compare=False)
+    loadedWith: LoadArguments | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def algorithms(self) -> AlgorithmLists:
+        """What to offer in the key exchange, host key algorithms without regard to known hosts."""
+        compressions = (b"zlib@openssh.com", b"none") if self.compression else (b"none",)
+        return AlgorithmLists(
+            keyExchanges=tuple(self.kexAlgorithms),
+            publicKeys=tuple(self.hostKeyAlgorithms),
+            ciphers=tuple(self.ciphers),
+            macs=tuple(self.macs),
+            compressions=compressions,
+        )
+
+    @property
+    def rekeyPolicy(self) -> RekeyPolicy:
+        """When keys are exchanged again."""
+        limit, seconds = self.rekeyLimit
+        policy = RekeyPolicy()
+        if limit:
+            policy = replace(policy, maxBytes=limit)
+        return replace(policy, maxSeconds=float(seconds)) if seconds else policy
+
+    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """The variables to send: those of `variables` that SendEnv names, and SetEnv's."""
+        patterns = [os.fsencode(pattern) for pattern in self.sendEnv]
+        found = {
+            name: value
+            for name, value in variables.items()
+            if any(matchPattern(pattern, os.fsencode(name)) for pattern in patterns)
+        }
+        return found | self.setEnv
+
+    def forJump(self) -> ClientConfig | None:
+        """The configuration of the last host on the way, whose own `forJump` leads further.
+
+        Returns:
+            None where the way is direct.
+
+        Raises:
+            ConfigError: It cannot be used, or the hosts lead around in a circle.
+        """
+        if not self.proxyJump:
+            return None
+        loadedWith = self.loadedWith or LoadArguments(files=())
+        if loadedWith.depth >= MAX_JUMP_DEPTH:
+            raise ConfigError(
+                f"more than {MAX_JUMP_DEPTH} jump hosts lead to one host; does ProxyJump of "
+                f"{self.host} lead back to itself? Write ProxyJump none for the first host on "
+                "the way"
+            )
+        *before, jump = self.proxyJump
+        overrides = []
+        if jump.user is not None:
+            overrides.append(("User", jump.user))
+        if jump.port is not None:
+            overrides.append(("Port", str(jump.port)))
+        if before:
+            overrides.append(("ProxyJump", ",".join(str(host) for host in before)))
+        # What was given for the target alone (its keys, its port) is not for the hosts on the way.
+        return _load(jump.host, overrides, replace(loadedWith, depth=loadedWith.depth + 1))
+
+
+@dataclass(frozen=True)
+class LoadArguments:
+    """What `loadClientConfig` was called with, to be used again for the hosts on the way."""
+
+    files: Sequence[Path] | None = None
+    localUser: str | None = None
+    home: str | None = None
+    environment: Mapping[str, str] | None = None
+    allowMatchExec: bool = False
+    depth: int = 0
+
+
+def loadClientConfig(
+    host: str,
+    *,
+    overrides: Sequence[tuple[str, str]] = (),
+    files: Sequence[Path] | None = None,
+    localUser: str | None = None,
+    home: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    allowMatchExec: bool = False,
+) -> ClientConfig:
+    """Find out what the configuration says of a host.
+
+    It reads files, and may run commands where that is allowed; it does not look up names.
+
+    Args:
+        host: The host as the person calls it; `Host` patterns are held against it.
+        overrides: Keywords with their values that go before all files; the first of a kind wins.
+        files: The files to read; None for the user's and the system's.
+        localUser: The name of the user on this machine; None to ask the system.
+        home: That user's home directory; None to ask the system.
+        environment: What `${NAME}` and SSH_AUTH_SOCK are taken from; None for the process's.
+        allowMatchExec: Whether the commands of `Match exec` are run, without a shell. Otherwise
+            such a block does not apply, and that is one of the warnings.
+
+    Raises:
+        ConfigError: Something in it cannot be used, or `host` is not a name of a host.
+    """
+    arguments = LoadArguments(
+        None if files is None else tuple(files), localUser, home, environment, allowMatchExec
+    )
+    return _load(host, overrides, arguments)
+
+
+def _load(
+    host: str, overrides: Sequence[tuple[str, str]], arguments: LoadArguments
+) -> ClientConfig:
+    try:
+        checkHost(host)
+        machine = _Machine(arguments)
+        settings = Settings(host, machine.localUser)
+        resolver = Resolver(settings, machine)
+        for keyword, value in overrides:
+            resolver.addOption(keyword, value)
+        _readFiles(resolver, machine, arguments.files)
+        if settings.wantsFinalPass:
+            resolver.startFinalPass()
+            _readFiles(resolver, machine, arguments.files)
+        return _configOf(settings, machine, arguments)
+    except (BadConfig, BadPlace) as failure:
+        raise ConfigError(str(failure)) from None
+
+
+# ── Files ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _readFiles(resolver: Resolver, machine: _Machine, files: Sequence[Path] | None) -> None:
+    if files is not None:
+        for path in files:
+            resolver.readFile(str(path), _readGiven(path))
+        return
+    mine = os.path.join(machine.home, ".ssh", "config")
+    text = _readRegular(mine, Source(mine), ownersOnly=True)
+    if text is not None:
+        resolver.readFile(mine, text)
+    name = str(SYSTEM_CONFIG)
+    text = _readRegular(name, Source(name))
+    if text is not None:
+        resolver.readFile(name, text, system=True)
+
+
+def _readGiven(path: Path) -> str:
+    """A file that somebody named: it has to be there, and may be a pipe (`-F <(make-config)`)."""
+    try:
+        with path.open("rb") as file:
+            return _text(file.read(MAX_FILE_LENGTH + 1))
+    except OSError as failure:
+        raise BadConfig(f"{path}: {failure.strerror}") from None
+
+
+def _readRegular(path: str, source: Source, ownersOnly: bool = False) -> str | None:
+    """A regular file; None where there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as failure:
+        raise source.error(f"{path}: {failure.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise source.error(f"{path} is not a regular file")
+        if ownersOnly:
+            _checkOwner(path, found, source)
+        try:
+            return _text(file.read(MAX_FILE_LENGTH + 1))
+        except OSError as failure:
+            raise source.error(f"{path}: {failure.strerror}") from None
+
+
+def _checkOwner(path: str, found: os.stat_result, source: Source) -> None:
+    if found.st_uid not in (0, os.getuid()):
+        raise source.error(f"{path} belongs to somebody else, who could send you anywhere")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise source.error(f"{path} can be written by others; run: chmod go-w {path}")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+class _Machine:
+    """This machine and its user, as a configuration sees them: a `World`."""
+
+    def __init__(self, arguments: LoadArguments) -> None:
+        self.home = arguments.home or os.path.expanduser("~")
+        self.localUser = arguments.localUser or _localUser()
+        given = arguments.environment
+        self.environment: Mapping[str, str] = os.environ if given is None else given
+        self._allowExec = arguments.allowMatchExec
+        self._ownersOnly = arguments.files is None
+        # Each command is run once, however many passes there are.
+        self._answers: dict[tuple[str, ...], bool] = {}
+
+    def include(self, pattern: str, source: Source) -> Iterable[IncludedFile]:
+        path = expandHome(pattern, self.home)
+        if not os.path.isabs(path):
+            base = "/etc/ssh" if source.system else os.path.join(self.home, ".ssh")
+            path = os.path.join(base, path)
+        for name in sorted(glob.glob(path)):
+            ownersOnly = self._ownersOnly and not source.system
+            text = _readRegular(name, source, ownersOnly)
+            if text is not None:
+                yield IncludedFile(name, text)
+
+    def matchExec(self, command: str, source: Source, settings: Settings) -> bool:
+        if not self._allowExec:
+            told = f"{source}: Match exec: the command is not run, and the block does not apply"
+            if told not in settings.warnings:
+                settings.warnings.append(told)
+            return False
+        tokens = self.tokens(settings, settings.targetHost(), settings.get("port", DEFAULT_PORT))
+        try:
+            argv = splitCommand(command, tokens, self.environment, self.home)
+        except (NeedsShell, BadToken) as failure:
+            raise source.error(f"Match exec: {failure}") from None
+        answer = self._answers.get(tuple(argv))
+        if answer is None:
+            answer = self._answers[tuple(argv)] = self._run(argv, source)
+        return answer
+
+    def _run(self, argv: list[str], source: Source) -> bool:
+        try:
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                timeout=MATCH_EXEC_SECONDS,
+                env=dict(self.environment),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise source.error(
+                f"Match exec: {argv[0]} took longer than {MATCH_EXEC_SECONDS:g} seconds"
+            ) from None
+        except (OSError, ValueError) as failure:
+            raise source.error(f"Match exec: {argv[0]} cannot be run: {failure}") from None
+        return done.returncode == 0
+
+    def tokens(self, settings: Settings, hostName: str, port: int) -> dict[str, str]:
+        """What the tokens stand for that most keywords take."""
+        name = socket.gethostname()
+        user = checkUser(settings.user())
+        jump = ",".join(str(host) for host in settings.get("proxyjump", ()))
+        return {
+            "C": connectionHash(name, hostName, str(port), user, jump),
+            "d": self.home,
+            "h": hostName,
+            "i": str(os.getuid()),
+            "j": jump,
+            "k": settings.get("hostkeyalias", settings.originalHost),
+            "L": name.partition(".")[0],
+            "l": name,
+            "n": settings.originalHost,
+            "p": str(port),
+            "r": user,
+            "u": self.localUser,
+        }
+
+
+def _localUser() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+# ── From what was found to the configuration ──────────────────────────────────────────────────
+
+
+def _configOf(settings: Settings, machine: _Machine, arguments: LoadArguments) -> ClientConfig:
+    refusal = settings.get("refuseconnection")
+    if refusal:
+        raise settings.source("refuseconnection").error(f"RefuseConnection: {refusal}")
+    hostName = checkHost(settings.targetHost().lower())
+    port: int = settings.get("port", DEFAULT_PORT)
+    return _Builder(settings, machine, hostName, port).build(arguments)
+
+
+class _Builder:
+    """Puts together a `ClientConfig`: defaults, tokens, and what follows from several keywords."""
+
+    def __init__(self, settings: Settings, machine: _Machine, hostName: str, port: int) -> None:
+        self._settings = settings
+        self._machine = machine
+        self._hostName = hostName
+        self._port = port
+        self._tokens = machine.tokens(settings, hostName, port)
+        self._warnings = list(settings.warnings)
+        self._notes = list(settings.notes)
+
+    def build(self, arguments: LoadArguments) -> ClientConfig:
+        get = self._settings.get
+        agent = get("forwardagent", "no")
+        addKeys, addKeysSeconds = get("addkeystoagent", ("no", None))
+        jumps = self._jumps()
+        command = self._proxyCommand()
+        timeout = get("connecttimeout")
+        escape = get("escapechar", "~")
+        return ClientConfig(
+            host=self._settings.originalHost,
+            hostName=self._hostName,
+            port=self._port,
+            user=self._tokens["r"],
+            localUser=self._machine.localUser,
+            addressFamily=get("addressfamily", "any"),
+            bindAddress=get("bindaddress"),
+            connectTimeout=float(timeout) if timeout else None,
+            connectionAttempts=max(1, get("connectionattempts", 1)),
+            tcpKeepAlive=get("tcpkeepalive", True),
+            serverAliveInterval=get("serveraliveinterval", 0) or 0,
+            serverAliveCountMax=get("serveralivecountmax", 3),
+            proxyJump=jumps,
+            proxyCommand=command,
+            proxyArguments=None if command is None else self._proxyArguments(),
+            ciphers=self._algorithms("ciphers", DEFAULT_ALGORITHMS.ciphers, _KNOWN_CIPHERS),
+            macs=self._algorithms("macs", DEFAULT_ALGORITHMS.macs, _KNOWN_MACS),
+            kexAlgorithms=self._algorithms(
+                "kexalgorithms", DEFAULT_ALGORITHMS.keyExchanges, frozenset(KEX_METHODS)
+            ),
+            hostKeyAlgorithms=self._algorithms(
+                "hostkeyalgorithms", _DEFAULT_HOST_KEYS, frozenset(HOST_KEY_ALGORITHMS)
+            ),
+            hostKeyAlgorithmsGiven="hostkeyalgorithms" in self._settings.values,
+            pubkeyAcceptedAlgorithms=self._algorithms(
+                "pubkeyacceptedalgorithms", _DEFAULT_USER_KEYS, frozenset(HOST_KEY_ALGORITHMS)
+            ),
+            caSignatureAlgorithms=self._algorithms(
+                "casignaturealgorithms",
+                DEFAULT_SIGNATURE_ALGORITHMS,
+                frozenset(DEFAULT_SIGNATURE_ALGORITHMS),
+            ),
+            requiredRSASize=get("requiredrsasize", 2048),
+            rekeyLimit=get("rekeylimit", (0, 0)),
+            compression=get("compression", False),
+            strictHostKeyChecking=get("stricthostkeychecking", "ask"),
+            userKnownHostsFiles=self._paths(
+                get("userknownhostsfile", ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")),
+                "userknownhostsfile",
+            ),
+            globalKnownHostsFiles=self._globalFiles(),
+            hashKnownHosts=get("hashknownhosts", False),
+            hostKeyAlias=get("hostkeyalias"),
+            checkHostIP=get("checkhostip", False),
+            noHostAuthenticationForLocalhost=get("nohostauthenticationforlocalhost", False),
+            revokedHostKeys=self._path("revokedhostkeys"),
+            updateHostKeys=get("updatehostkeys", "no"),
+            identityFiles=self._identities(),
+            identityFilesGiven="identityfile" in self._settings.values,
+            certificateFiles=self._paths(self._settings.all("certificatefile"), "certificatefile"),
+            identitiesOnly=get("identitiesonly", False),
+            identityAgent=self._agent(),
+            addKeysToAgent=addKeys,
+            addKeysToAgentSeconds=addKeysSeconds,
+            preferredAuthentications=self._methods(),
+            pubkeyAuthentication=get("pubkeyauthentication", "yes"),
+            passwordAuthentication=get("passwordauthentication", True),
+            kbdInteractiveAuthentication=get("kbdinteractiveauthentication", True),
+            numberOfPasswordPrompts=get("numberofpasswordprompts", 3),
+            batchMode=get("batchmode", False),
+            requestTTY=get("requesttty", "auto"),
+            sessionType=get("sessiontype", "default"),
+            remoteCommand=self._remoteCommand(),
+            sendEnv=self._sendEnv(),
+            setEnv=self._setEnv(),
+            escapeChar=None if escape == "none" else escape,
+            stdinNull=get("stdinnull", False),
+            logLevel=get("loglevel", "INFO"),
+            localForwards=self._forwards("localforward"),
+            remoteForwards=self._forwards("remoteforward"),
+            dynamicForwards=self._forwards("dynamicforward"),
+            exitOnForwardFailure=get("exitonforwardfailure", False),
+            gatewayPorts=get("gatewayports", False),
+            forwardAgent=agent != "no",
+            forwardAgentPath=self._forwardedAgent(agent),
+            streamLocalBindMask=get("streamlocalbindmask", 0o177),
+            streamLocalBindUnlink=get("streamlocalbindunlink", False),
+            warnings=self._warnings,
+            notes=self._notes,
+            settings=self._settings,
+            loadedWith=arguments,
+        )
+
+    def _fail(self, keyword: str, failure: Exception) -> BadConfig:
+        return self._settings.source(keyword).error(f"{keyword}: {failure}")
+
+    def _jumps(self) -> tuple[JumpHost, ...]:
+        jumps: tuple[JumpHost, ...] = self._settings.get("proxyjump", ())
+        # `Host *` with a ProxyJump is about the host on the way, too, which is reached directly.
+        if len(jumps) == 1 and jumps[0].host in (self._settings.originalHost, self._hostName):
+            return ()
+        return jumps
+
+    def _proxyCommand(self) -> str | None:
+        text = self._settings.get("proxycommand")
+        if text is None or text.lower() == "none":
+            return None
+        try:
+            return expand(text, self._proxyTokens())
+        except BadToken as failure:
+            raise self._fail("proxycommand", failure) from None
+
+    def _proxyArguments(self) -> list[str]:
+        text = self._settings.get("proxycommand")
+        try:
+            return splitCommand(
+                text, self._proxyTokens(), self._machine.environment, self._machine.home
+            )
+        except (NeedsShell, BadToken) as failure:
+            raise self._fail("proxycommand", failure) from None
+
+    def _proxyTokens(self) -> dict[str, str]:
+        return {letter: self._tokens[letter] for letter in "hnpr"}
+
+    def _algorithms(
+        self, keyword: str, default: Sequence[bytes], known: frozenset[bytes]
+    ) -> list[bytes]:
+        wanted = self._settings.get(keyword)
+        if wanted is None:
+            return list(default)
+        found, missing = preferred(wanted, default, known)
+        source = self._settings.source(keyword)
+        if not found:
+            names = ",".join(name.decode("ascii") for name in sorted(known))
+            raise source.error(f"{keyword} {wanted}: nothing of it is in Limpet, which has {names}")
+        for name in missing:
+            self._notes.append(f"{source}: {keyword}: {name} is not in Limpet and is left out")
+        return found
+
+    def _expanded(self, path: str, keyword: str) -> str:
+        try:
+            expanded = expandAll(path, self._tokens, self._machine.environment)
+        except BadToken as failure:
+            raise self._fail(keyword, failure) from None
+        return expandHome(expanded, self._machine.home)
+
+    def _path(self, keyword: str) -> str | None:
+        path = self._settings.get(keyword)
+        return None if path in (None, "none") else self._expanded(path, keyword)
+
+    def _paths(self, paths: Iterable[str], keyword: str) -> list[str]:
+        return [self._expanded(path, keyword) for path in paths if path != "none"]
+
+    def _globalFiles(self) -> list[str]:
+        usual = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+        files = self._settings.get("globalknownhostsfile", usual)
+        return [expandHome(path, self._machine.home) for path in files if path != "none"]
+
+    def _identities(self) -> list[str]:
+        given = self._settings.all("identityfile")
+        if not given:
+            directory = os.path.join(self._machine.home, ".ssh")
+            return [os.path.join(directory, name) for name in _DEFAULT_IDENTITIES]
+        return self._paths(given, "identityfile")
+
+    def _agent(self) -> str | None:
+        path = self._settings.get("identityagent", "SSH_AUTH_SOCK")
+        if path == "none":
+            return None
+        if path == "SSH_AUTH_SOCK":
+            return self._machine.environment.get("SSH_AUTH_SOCK") or None
+        if path.startswith("$") and not path.startswith("${"):
+            return self._machine.environment.get(path[1:]) or None
+        return self._expanded(path, "identityagent")
+
+    def _forwardedAgent(self, agent: str) -> str | None:
+        if agent in ("yes", "no"):
+            return None
+        if agent.startswith("$") and not agent.startswith("${"):
+            return self._machine.environment.get(agent[1:]) or None
+        return self._expanded(agent, "forwardagent")
+
+    def _methods(self) -> list[str]:
+        text = self._settings.get("preferredauthentications")
+        if text is None:
+            return list(_DEFAULT_METHODS)
+        return [name for name in text.split(",") if name]
+
+    def _remoteCommand(self) -> str | None:
+        text = self._settings.get("remotecommand")
+        if text is None or text == "none":
+            return None
+        try:
+            return expand(text, self._tokens)
+        except BadToken as failure:
+            raise self._fail("remotecommand", failure) from None
+
+    def _sendEnv(self) -> list[str]:
+        found: list[str] = []
+        for names in self._settings.all("sendenv"):
+            for name in names:
+                if name.startswith("-"):
+                    pattern = os.fsencode(name[1:])
+                    found = [old for old in found if not matchPattern(pattern, os.fsencode(old))]
+                elif name not in found:
+                    found.append(name)
+        return found
+
+    def _setEnv(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for assignment in self._settings.get("setenv", ()):
+            name, _, value = assignment.partition("=")
+            found.setdefault(name, value)
+        return found
+
+    def _forwards(self, keyword: str) -> list[ForwardSpec]:
+        if self._settings.get("clearallforwardings", False):
+            return []
+        return [self._forward(spec, keyword) for spec in self._settings.all(keyword)]
+
+    def _forward(self, spec: ForwardSpec, keyword: str) -> ForwardSpec:
+        listen, target = spec.listenPath, spec.targetPath
+        return replace(
+            spec,
+            listenPath=None if listen is None else self._expanded(listen, keyword),
+            targetPath=None if target is None else self._expanded(target, keyword),
+        )

@@ -1,0 +1,231 @@
+"""The values of ssh_config(5): flags, numbers, times, amounts, lists of algorithms.
+
+Rule: a value is read when its line is, whether or not the line's block applies, so that a slip is
+told before the day it matters. Each reader takes a line's arguments and returns the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from limpet.core.patterns import matchPatternList
+from limpet.core.sshconfig.places import BadPlace, parseForward, parseJumps, parsePort
+
+MAX_SECONDS = 2**31 - 1
+"""Longest time (what OpenSSH's int holds)."""
+
+MAX_AMOUNT = 2**63 - 1
+"""Largest number of bytes (what OpenSSH's int64 holds)."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50, "e": 1 << 60}
+
+
+class BadValue(ValueError):
+    """A value that its keyword does not take; the message says what it does."""
+
+
+Reader = Callable[[Sequence[str]], Any]
+
+
+def one(read: Callable[[str], Any]) -> Reader:
+    """A reader of exactly one argument."""
+
+    def reader(arguments: Sequence[str]) -> Any:
+        if not arguments or not arguments[0]:
+            raise BadValue("the value is missing")
+        if len(arguments) > 1:
+            raise BadValue(
+                f"one value is expected, and there is more: {arguments[1]!r}; "
+                "a value with spaces has to stand in quotes"
+            )
+        return read(arguments[0])
+
+    return reader
+
+
+def many(read: Callable[[str], Any]) -> Reader:
+    """A reader of one or more arguments."""
+
+    def reader(arguments: Sequence[str]) -> Any:
+        if not arguments or not all(arguments):
+            raise BadValue("the value is missing")
+        return tuple(read(argument) for argument in arguments)
+
+    return reader
+
+
+def choice(*names: str, **others: str) -> Callable[[str], str]:
+    """One of `names` in any case; `others` are further spellings of them."""
+    table = {name.lower(): name for name in names} | others
+
+    def read(text: str) -> str:
+        found = table.get(text.lower())
+        if found is None:
+            raise BadValue(f"{text!r} is none of {', '.join(names)}")
+        return found
+
+    return read
+
+
+_YES_NO = choice("yes", "no", true="yes", false="no")
+
+
+def flag(text: str) -> bool:
+    """yes, no, true or false."""
+    return _YES_NO(text) == "yes"
+
+
+def text(value: str) -> str:
+    """Any text."""
+    return value
+
+
+def integer(value: str) -> int:
+    """A whole number."""
+    digits = value.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 10):
+        raise BadValue(f"{value!r} is not a whole number")
+    number = int(value)
+    if not -MAX_SECONDS <= number <= MAX_SECONDS:
+        raise BadValue(f"{value!r} is too large")
+    return number
+
+
+def port(value: str) -> int:
+    """A port."""
+    try:
+        return parsePort(value)
+    except BadPlace as failure:
+        raise BadValue(str(failure)) from None
+
+
+def time(value: str) -> int:
+    """Seconds: a number, or numbers with units, "1h30m"."""
+    total = 0
+    digits = ""
+    for char in value.lower():
+        if char.isascii() and char.isdigit():
+            digits += char
+        elif char in _UNITS and digits:
+            total += int(digits) * _UNITS[char]
+            digits = ""
+        else:
+            raise BadValue(f"{value!r} is not a time; write for example 90, 30s, 5m or 1h30m")
+        if len(digits) > 10:
+            raise BadValue(f"{value!r} is too long a time")
+    total += int(digits or 0)
+    if total > MAX_SECONDS:
+        raise BadValue(f"{value!r} is too long a time")
+    return total
+
+
+def timeOrNone(value: str) -> int | None:
+    """Seconds, or None for "none"."""
+    return None if value == "none" else time(value)
+
+
+def amount(value: str) -> int:
+    """Bytes: a number with K, M, G behind it or not."""
+    digits, factor = value, 1
+    if value[-1:].lower() in _SIZES:
+        digits, factor = value[:-1], _SIZES[value[-1].lower()]
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 19):
+        raise BadValue(f"{value!r} is not an amount; write for example 512M or 1G")
+    number = int(digits) * factor
+    if number > MAX_AMOUNT:
+        raise BadValue(f"{value!r} is too much")
+    return number
+
+
+def rekeyLimit(arguments: Sequence[str]) -> tuple[int, int]:
+    """Bytes and seconds; 0 where the default stays."""
+    if not 1 <= len(arguments) <= 2:
+        raise BadValue("write an amount, and after it a time if wanted: RekeyLimit 1G 1h")
+    limit = 0 if arguments[0].lower() == "default" else amount(arguments[0])
+    if 0 < limit < 16:
+        raise BadValue(f"{arguments[0]!r} is too little")
+    seconds = 0
+    if len(arguments) == 2 and arguments[1].lower() != "none":
+        seconds = time(arguments[1])
+    return limit, seconds
+
+
+def escapeChar(value: str) -> str:
+    """One character, "^" and a letter for a control character, or "none"."""
+    if value == "none" or len(value) == 1:
+        return value
+    if len(value) == 2 and value[0] == "^" and 64 <= ord(value[1].upper()) < 128:
+        return chr(ord(value[1]) & 31)
+    raise BadValue(f"{value!r} is not one character, ^ and a letter, or none")
+
+
+def jumps(value: str) -> Any:
+    """The hosts of a ProxyJump."""
+    try:
+        return parseJumps(value)
+    except BadPlace as failure:
+        raise BadValue(str(failure)) from None
+
+
+def forward(remote: bool) -> Reader:
+    """A reader of a LocalForward or RemoteForward: where to listen, and what to connect to."""
+
+    def reader(arguments: Sequence[str]) -> Any:
+        if not 1 <= len(arguments) <= 2 or (len(arguments) == 1 and not remote):
+            raise BadValue("write where to listen and what to connect to: 8080 localhost:80")
+        try:
+            return parseForward(":".join(arguments), remote=remote)
+        except BadPlace as failure:
+            raise BadValue(str(failure)) from None
+
+    return reader
+
+
+def dynamicForward(value: str) -> Any:
+    """A DynamicForward: [address:]port."""
+    try:
+        return parseForward(value, dynamic=True)
+    except BadPlace as failure:
+        raise BadValue(str(failure)) from None
+
+
+def assignments(arguments: Sequence[str]) -> tuple[str, ...]:
+    """NAME=value, one or more."""
+    if not arguments:
+        raise BadValue("the value is missing")
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if not name or not equals:
+            raise BadValue(f"{argument!r} is not NAME=value")
+    return tuple(arguments)
+
+
+def preferred(
+    wanted: str, default: Sequence[bytes], known: Collection[bytes]
+) -> tuple[list[bytes], list[str]]:
+    """The algorithms that a list asks for, in its order, of those that Limpet has.
+
+    Args:
+        wanted: Names joined by commas in place of the default; or +names to have them too, -names
+            (patterns) to go without, ^names to have them first.
+        default: What is offered without a list.
+        known: All that can be offered.
+
+    Returns:
+        The names, and the names in the list that Limpet does not have.
+    """
+    sign = wanted[:1] if wanted[:1] in ("+", "-", "^") else ""
+    body = wanted[len(sign) :]
+    names = [name.encode("utf-8", "surrogateescape") for name in body.split(",") if name]
+    if sign == "-":
+        patterns = body.encode("utf-8", "surrogateescape")
+        return [name for name in default if not matchPatternList(patterns, name)], []
+    missing = [name.decode("utf-8", "backslashreplace") for name in names if name not in known]
+    have = [name for name in names if name in known]
+    if sign == "+":
+        have = [*default, *have]
+    elif sign == "^":
+        have = [*have, *default]
+    return list(dict.fromkeys(have)), missing
