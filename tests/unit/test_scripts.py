@@ -13,7 +13,7 @@ SCRIPTS = sorted([*(ROOT / "script").iterdir(), ROOT / ".ci" / "run"])
 
 
 def test_they_are_complete() -> None:
-    names = {"setup", "server", "test", "lint", "bench", "run"}
+    names = {"setup", "server", "test", "lint", "bench", "isolated", "run"}
     assert {script.name for script in SCRIPTS} >= names
 
 
@@ -28,7 +28,8 @@ def test_each_is_executable_bash_that_stops_at_the_first_failure(script: Path) -
 
 def test_ci_runs_lint_and_test_with_every_peer_present() -> None:
     text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert text.split("export CI=true")[1].split() == ["script/lint", "script/test"]
+    commands = text.split("export CI=true")[1].split()
+    assert commands == ["script/lint", "script/test", "--maxfail=20"]
 
 
 def test_setup_names_a_part_that_it_does_not_know() -> None:
