@@ -38,3 +38,29 @@ def test_setup_names_a_part_that_it_does_not_know() -> None:
     )
     assert done.returncode == 1
     assert "unknown part 'kitchen'" in done.stderr
+
+
+def test_isolated_runs_a_command_and_passes_its_status_on() -> None:
+    done = subprocess.run(
+        [ROOT / "script" / "isolated", "bash", "-c", 'printf "<%s>" "$@"; exit 7', "-", "a b", "c"],
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (7, b"<a b><c>")
+
+
+@pytest.mark.skipif(
+    os.getuid() != 0 or subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0,
+    reason="takes a mount namespace of its own, as root",
+)
+def test_isolated_gives_the_account_an_empty_home_and_takes_it_away_again() -> None:
+    done = subprocess.run(
+        [ROOT / "script" / "isolated", "bash", "-c", "echo ~root; echo $HOME; ls -A ~root; id -un"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    account, home, user = done.stdout.split()
+    assert account == home != os.path.expanduser("~root")
+    assert user == "root"
+    assert not Path(home).exists()
