@@ -17,6 +17,7 @@ from limpet.crypto.errors import BadKeyError, CertificateRejected
 from limpet.crypto.key import MAX_KEY_FILE_SIZE, Key
 from limpet.crypto.keyformats import certificateblob, publicblob, publictext
 from limpet.crypto.keyformats.certificateblob import HOST, USER
+from limpet.crypto.signatures import nameOf
 from limpet.wire.errors import WireError
 from limpet.wire.fields import Reader
 
@@ -124,6 +125,11 @@ class Certificate:
     def validBefore(self) -> int:
         """The first second after its validity, since 1970."""
         return self._fields.validBefore
+
+    @property
+    def signatureAlgorithm(self) -> bytes:
+        """The algorithm that its authority signed with."""
+        return nameOf(self._fields.signature)
 
     @property
     def criticalOptions(self) -> dict[bytes, bytes]:

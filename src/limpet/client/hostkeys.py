@@ -1,0 +1,482 @@
+"""Whether a server is who it should be: its key against known_hosts files and certificates.
+
+Rule: only a key that somebody vouches for is accepted: a line of a file, an authority named in
+one, or the person at the client, who is asked. Every other outcome, failures included, is a
+`HostKeyRefused` that says why and what to do (attacks.md F6, K1).
+
+`~/.ssh/known_hosts` is read anew for each connection and only ever appended to.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import ipaddress
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from twisted.internet import defer
+from twisted.python.failure import Failure
+
+from limpet.client.config import ClientConfig
+from limpet.client.errors import HostKeyRefused, shown
+from limpet.client.interaction import NobodyToAsk, asUserInterface
+from limpet.core.knownhosts import (
+    DEFAULT_PORT,
+    MAX_FILE_LENGTH,
+    BadLine,
+    Judgement,
+    KnownHost,
+    Marker,
+    Verdict,
+    authoritiesFor,
+    hashName,
+    judge,
+    knownTypes,
+    lookupName,
+    orderedAlgorithms,
+    parseKnownHosts,
+    revokedFor,
+)
+from limpet.crypto.certificates import Certificate
+from limpet.crypto.errors import BadKeyError, CertificateRejected
+from limpet.crypto.fingerprints import displayFingerprint
+from limpet.crypto.key import Key
+from limpet.crypto.keyformats import publicblob
+from limpet.crypto.signatures import CERTIFICATE_ALGORITHMS, HOST_KEY_ALGORITHMS
+from limpet.wire.errors import WireError
+from limpet.wire.fields import Reader
+
+KRL_MAGIC = b"SSHKRL\n\0"
+"""How a key revocation list in OpenSSH's binary form begins (PROTOCOL.krl)."""
+
+_CERTIFICATES = frozenset(CERTIFICATE_ALGORITHMS)
+
+
+@dataclass(frozen=True, slots=True)
+class HostKeyCheck:
+    """What the files say of the key that a server shows.
+
+    Attributes:
+        verdict: What is to be thought of the key.
+        name: The host as the files call it.
+        key: The plain public key, the certified one where there is a certificate.
+        entry: The line that says so, None of a new host.
+        others: Of a changed key, all lines that the host is known by.
+        certified: Whether an authority vouches for it, not the key's own line.
+        problems: What could not be read in the files, with file and line.
+    """
+
+    verdict: Verdict
+    name: bytes
+    key: Key
+    entry: KnownHost | None = None
+    others: Sequence[KnownHost] = ()
+    certified: bool = False
+    problems: Sequence[str] = ()
+
+
+# ── Files ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def readKnownHosts(paths: Iterable[str]) -> tuple[list[KnownHost], list[str]]:
+    """The entries of known_hosts files, and what could not be read in them.
+
+    A file that does not exist is an empty one, and so is one that is no regular file, such as
+    /dev/null.
+    """
+    entries: list[KnownHost] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            found, bad = parseKnownHosts(_readRegular(path), path)
+        except BadLine as failure:
+            problems.append(f"{path}: {failure}; nothing of it is used")
+            continue
+        except OSError as failure:
+            problems.append(f"{path}: {failure.strerror}")
+            continue
+        entries.extend(found)
+        problems.extend(f"{path}:{number}: {problem}" for number, problem in bad)
+    return entries, problems
+
+
+def _readRegular(path: str) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return b""
+        return file.read(MAX_FILE_LENGTH + 1)
+
+
+def appendLines(path: str, lines: Sequence[bytes]) -> None:
+    """Put lines at the end of a known_hosts file, which is made, mode 0600, if there is none.
+
+    The lines go out in one write, behind a newline where the file does not end with one, while no
+    other Limpet does the same; what stands in the file is not touched.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    directory = os.path.dirname(path)
+    if directory and not os.path.isdir(directory):
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        size = os.fstat(descriptor).st_size
+        text = b"".join(line + b"\n" for line in lines)
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            text = b"\n" + text
+        if os.write(descriptor, text) != len(text):
+            # Half a line vouches for nobody, and what follows would be lost with it.
+            os.ftruncate(descriptor, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _revokedKeys(path: str) -> frozenset[bytes]:
+    """The keys in the file that RevokedHostKeys names.
+
+    Raises:
+        HostKeyRefused: It cannot be read, so that nobody knows what is revoked.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_FILE_LENGTH + 1)
+    except OSError as failure:
+        raise HostKeyRefused(
+            f"RevokedHostKeys: {path}: {failure.strerror}; without it no host key is accepted"
+        ) from None
+    if data.startswith(KRL_MAGIC) or len(data) > MAX_FILE_LENGTH:
+        raise HostKeyRefused(
+            f"RevokedHostKeys: {path}: Limpet reads lists of public keys, a line each, "
+            "not key revocation lists in binary form"
+        )
+    blobs = set()
+    for number, line in enumerate(data.splitlines(), 1):
+        text = line.strip()
+        if not text or text.startswith(b"#"):
+            continue
+        try:
+            blobs.add(Key.fromString(text, "public_openssh").blob())
+        except BadKeyError as failure:
+            raise HostKeyRefused(f"RevokedHostKeys: {path} line {number}: {failure}") from None
+    return frozenset(blobs)
+
+
+# ── What the files say ────────────────────────────────────────────────────────────────────────
+
+
+def hostKeyName(config: ClientConfig) -> bytes:
+    """What the files call the host: its HostKeyAlias, else its name with an unusual port."""
+    if config.hostKeyAlias is not None:
+        return lookupName(config.hostKeyAlias)
+    return lookupName(config.hostName, config.port)
+
+
+def _files(config: ClientConfig) -> list[str]:
+    return [*config.userKnownHostsFiles, *config.globalKnownHostsFiles]
+
+
+def preferredHostKeyAlgorithms(config: ClientConfig) -> list[bytes]:
+    """The host key algorithms to offer, those first that the files have a key of.
+
+    Certificates are asked for where an authority is known that signs for the host. A list that
+    HostKeyAlgorithms gives keeps its order.
+    """
+    entries, _ = readKnownHosts(_files(config))
+    name = hostKeyName(config)
+    known = [] if config.hostKeyAlgorithmsGiven else knownTypes(entries, name)
+    return orderedAlgorithms(
+        config.hostKeyAlgorithms,
+        HOST_KEY_ALGORITHMS,
+        known,
+        bool(authoritiesFor(entries, name)),
+        _CERTIFICATES,
+    )
+
+
+def checkHostKey(
+    config: ClientConfig, keyBlob: bytes, now: float, address: str | None = None
+) -> HostKeyCheck:
+    """What the files say of a key; nobody is asked, and nothing is written.
+
+    Args:
+        config: The host, and its files.
+        keyBlob: The key or certificate that the server has proven to hold.
+        now: Seconds since 1970.
+        address: The numeric address that was connected to; None behind a proxy.
+
+    Raises:
+        HostKeyRefused: The key cannot be accepted whatever the files say: it is damaged, too weak,
+            in RevokedHostKeys, or comes in a certificate that does not hold.
+    """
+    entries, problems = readKnownHosts(_files(config))
+    name = hostKeyName(config)
+    revoked = (
+        frozenset() if config.revokedHostKeys is None else _revokedKeys(config.revokedHostKeys)
+    )
+    certificate = _certificateOf(keyBlob)
+    key = _keyOf(keyBlob) if certificate is None else certificate.key
+    if key.type() == "RSA" and key.size() < config.requiredRSASize:
+        raise HostKeyRefused(
+            f"the host key of {shown(name)} is an RSA key of {key.size()} bits, and "
+            f"RequiredRSASize asks for {config.requiredRSASize}"
+        )
+    shownBlobs = {key.blob()} | ({certificate.authority.blob()} if certificate else set())
+    if shownBlobs & revoked:
+        raise HostKeyRefused(
+            f"the host key of {shown(name)}, or the key that signed it, is in the file of "
+            f"RevokedHostKeys, {config.revokedHostKeys}"
+        )
+    if certificate is not None:
+        entry = _certified(config, entries, name, certificate, now)
+        if entry is not None:
+            return HostKeyCheck(Verdict.KNOWN, name, key, entry, (), True, problems)
+    found = judge(entries, name, key.blob())
+    if found.verdict is Verdict.NEW and config.hostKeyAlias is None and config.port != DEFAULT_PORT:
+        # Known at the usual port is known, as `ssh` has it: many moved their server only.
+        usual = judge(entries, lookupName(config.hostName), key.blob())
+        if usual.verdict in (Verdict.KNOWN, Verdict.REVOKED):
+            found = usual
+    if config.checkHostIP and address is not None and found.verdict is not Verdict.REVOKED:
+        found = _withAddress(config, entries, address, key, found)
+    return HostKeyCheck(found.verdict, name, key, found.entry, found.others, False, problems)
+
+
+def _withAddress(
+    config: ClientConfig, entries: Sequence[KnownHost], address: str, key: Key, found: Judgement
+) -> Judgement:
+    """The judgement of the name, but that of the address where it is worse (CheckHostIP)."""
+    atAddress = judge(entries, lookupName(address, config.port), key.blob())
+    worse = atAddress.verdict in (Verdict.CHANGED, Verdict.REVOKED)
+    return atAddress if worse else found
+
+
+def _certificateOf(blob: bytes) -> Certificate | None:
+    try:
+        keyType = Reader(blob).string()
+    except WireError:
+        raise HostKeyRefused("the server's host key is damaged") from None
+    if not keyType.endswith(publicblob.CERTIFICATE_SUFFIX):
+        return None
+    try:
+        return Certificate(blob)
+    except BadKeyError as failure:
+        raise HostKeyRefused(f"the server's host certificate is not accepted: {failure}") from None
+
+
+def _keyOf(blob: bytes) -> Key:
+    try:
+        return Key.fromString(blob, "blob")
+    except BadKeyError as failure:
+        raise HostKeyRefused(f"the server's host key is not accepted: {failure}") from None
+
+
+def _certified(
+    config: ClientConfig,
+    entries: Sequence[KnownHost],
+    name: bytes,
+    certificate: Certificate,
+    now: float,
+) -> KnownHost | None:
+    """The line of the authority that vouches for the host; None where there is none for it.
+
+    Raises:
+        HostKeyRefused: There is an authority, and the certificate does not hold.
+    """
+    authorities = authoritiesFor(entries, name)
+    if not authorities:
+        return None
+    host = lookupName(config.hostKeyAlias or config.hostName)
+    allowed = {entry.keyBlob: entry for entry in authorities}
+    try:
+        if certificate.signatureAlgorithm not in config.caSignatureAlgorithms:
+            raise CertificateRejected("it is signed by an algorithm that is not allowed")
+        certificate.checkHost(
+            authorities=allowed.keys(),
+            hostName=host,
+            now=now,
+            revoked=[entry.keyBlob for entry in revokedFor(entries, name)],
+        )
+    except CertificateRejected as failure:
+        raise HostKeyRefused(
+            f"the host certificate of {shown(name)} is not accepted: {failure}. "
+            f"Its id is {shown(certificate.keyId)!r}; {authorities[0]} names the authority"
+        ) from None
+    return allowed[certificate.authority.blob()]
+
+
+# ── The decision ──────────────────────────────────────────────────────────────────────────────
+
+
+def verifyHostKey(
+    config: ClientConfig,
+    keyBlob: bytes,
+    ui: Any = None,
+    address: str | None = None,
+    clock: Callable[[], float] = time.time,
+) -> defer.Deferred[bool]:
+    """Decide whether to go on with a server that shows this key.
+
+    StrictHostKeyChecking says what becomes of a new host: "yes" refuses it, "accept-new" and "no"
+    add it to the first of the user's files, "ask" asks. A changed or revoked key is always
+    refused.
+
+    Args:
+        config: The host, its files, and how strict to be.
+        keyBlob: The key or certificate that the server has proven to hold.
+        ui: Whom to ask and to tell, as `limpet.client.interaction.asUserInterface` takes it.
+        address: The numeric address that was connected to; None behind a proxy.
+        clock: The time, in seconds since 1970.
+
+    Returns:
+        A Deferred of True; or it fails with `HostKeyRefused`, whose text says why and what to do.
+        It may be cancelled while somebody is asked.
+    """
+    # Whatever happens in here, an exception included, is a refusal and reaches the caller as one.
+    return defer.maybeDeferred(_verify, config, keyBlob, asUserInterface(ui), address, clock())
+
+
+def _verify(config: ClientConfig, keyBlob: bytes, ui: Any, address: str | None, now: float) -> Any:
+    if config.noHostAuthenticationForLocalhost and _isLoopback(address):
+        return True
+    check = checkHostKey(config, keyBlob, now, address)
+    for problem in check.problems:
+        ui.warn(_line(f"{problem}; the line is not used"))
+    if check.verdict is Verdict.REVOKED:
+        raise HostKeyRefused(_revokedText(check))
+    if check.verdict is Verdict.CHANGED:
+        raise HostKeyRefused(_changedText(check))
+    if check.verdict is Verdict.KNOWN:
+        return True
+    if config.strictHostKeyChecking == "yes":
+        raise HostKeyRefused(
+            f"{shown(check.name)} is not in {_fileNames(config)}, and StrictHostKeyChecking is "
+            f"yes. Its {_typeName(check.key)} key is {check.key.displayFingerprint()}; if that is "
+            "right, connect once with -o StrictHostKeyChecking=accept-new"
+        )
+    if config.strictHostKeyChecking in ("no", "accept-new"):
+        _remember(config, check, address, ui)
+        return True
+    asked = defer.maybeDeferred(ui.prompt, _question(check, address).encode("utf-8"))
+
+    def answered(answer: object) -> bool:
+        # Only a plain yes is one; an object of any other kind is not.
+        if answer is not True:
+            raise HostKeyRefused(
+                f"the host key of {shown(check.name)} was not accepted: "
+                f"{check.key.displayFingerprint()} is in none of {_fileNames(config)}. Where "
+                "nobody can be asked, put it there, or use -o StrictHostKeyChecking=accept-new"
+            )
+        _remember(config, check, address, ui)
+        return True
+
+    def nobodyAnswered(failure: Failure) -> bool:
+        failure.trap(NobodyToAsk)
+        return False
+
+    return asked.addErrback(nobodyAnswered).addCallback(answered)
+
+
+def _remember(config: ClientConfig, check: HostKeyCheck, address: str | None, ui: Any) -> None:
+    """Add the host to the first of the user's files; one that cannot be written is told of."""
+    if not config.userKnownHostsFiles:
+        return
+    names = [check.name]
+    if config.checkHostIP and address is not None and config.hostKeyAlias is None:
+        names.append(lookupName(address, config.port))
+    entry = KnownHost(
+        Marker.HOST, b",".join(dict.fromkeys(names)), check.key.sshType(), check.key.blob()
+    )
+    lines = [entry.toLine()]
+    if config.hashKnownHosts:
+        lines = [replace(entry, hosts=hashName(name)).toLine() for name in dict.fromkeys(names)]
+    path = config.userKnownHostsFiles[0]
+    try:
+        appendLines(path, lines)
+    except OSError as failure:
+        ui.warn(_line(f"{path}: {failure.strerror}; the host key is not remembered"))
+        return
+    ui.warn(
+        _line(
+            f"The {_typeName(check.key)} key of {shown(check.name)}, "
+            f"{check.key.displayFingerprint()}, is now in {path}."
+        )
+    )
+
+
+def _isLoopback(address: str | None) -> bool:
+    try:
+        return address is not None and ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+# ── Words ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _line(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _typeName(key: Key) -> str:
+    return {"EC": "ECDSA", "Ed25519": "ED25519"}.get(key.type(), key.type())
+
+
+def _fileNames(config: ClientConfig) -> str:
+    return ", ".join(_files(config)) or "any known_hosts file (there are none)"
+
+
+def _question(check: HostKeyCheck, address: str | None) -> str:
+    where = "" if address is None or address.encode() == check.name else f" (at {address})"
+    return (
+        f"{shown(check.name)}{where} is not known here, and nobody vouches for its key.\n"
+        f"The fingerprint of its {_typeName(check.key)} key is {check.key.displayFingerprint()}.\n"
+        "Is this the right key, and may it be remembered (yes/no)? "
+    )
+
+
+def _changedText(check: HostKeyCheck) -> str:
+    entry = check.entry
+    if entry is None:
+        raise HostKeyRefused(f"the host key of {shown(check.name)} has changed")
+    known = displayFingerprint(entry.keyBlob)
+    new = f"{_typeName(check.key)} key {check.key.displayFingerprint()}"
+    what = f"another key: {known}"
+    if entry.keyType != check.key.sshType():
+        types = ", ".join(
+            sorted({other.keyType.decode("ascii", "replace") for other in check.others})
+        )
+        what = f"keys of other types only ({types})"
+    return (
+        f"THE HOST KEY OF {shown(check.name)} HAS CHANGED. It now shows the {new}, and {entry} "
+        f"knows it by {what}. Somebody may be listening in, or the host was set up anew. If you "
+        "know that it was, remove the old key and connect again: "
+        f"limpet keygen -R {_quoted(shown(check.name))} -f {entry.file}"
+    )
+
+
+def _revokedText(check: HostKeyCheck) -> str:
+    return (
+        f"the host key of {shown(check.name)}, {check.key.displayFingerprint()}, is marked as "
+        f"revoked in {check.entry}; whoever holds it must not be trusted"
+    )
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if "[" in name else name
