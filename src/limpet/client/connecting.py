@@ -1,0 +1,536 @@
+"""From a configuration to a connection that is logged in: dial, verify, authenticate.
+
+Rule: whatever goes wrong is told once, as a `ClientError` that says what happened, what both sides
+offered, and which setting changes it; and what was begun is ended, jump hosts included.
+
+    connect(reactor, config)
+        way      ProxyJump: connect() to the jump host, then a channel │ ProxyCommand │ TCP
+        keys     transport ── verifyHostKey ──▶ HostKeyPolicy ── True ──▶ connectionSecure
+        login    ConfiguredUserAuth ── success ──▶ ClientService ──▶ ClientConnection
+
+Three limits of time: ConnectTimeout from the first packet to encryption (what a person takes to
+judge a host key does not count), `KEX_SECONDS` where there is none, and for each answer of the
+login `limpet.client.authenticating.ANSWER_SECONDS`.
+
+RFC 4251 to 4254; ssh_config(5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import defer, error
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from limpet.client.authenticating import ConfiguredUserAuth, Credentials
+from limpet.client.config import ClientConfig
+from limpet.client.dialing import dial, dialByCommand
+from limpet.client.errors import (
+    ClientError,
+    ConnectFailed,
+    ConnectionEnded,
+    HandshakeFailed,
+    HostKeyRefused,
+    shown,
+)
+from limpet.client.hostpolicy import HostKeyPolicy, KnownHostsPolicy
+from limpet.client.interaction import asUserInterface
+from limpet.client.tunnel import dialThrough
+from limpet.core.errors import (
+    ConnectionTimedOut,
+    HostKeyRejected,
+    NoCommonAlgorithm,
+    ProtocolViolation,
+)
+from limpet.core.kex import KEX_METHODS
+from limpet.crypto.ciphers import CIPHERS
+from limpet.crypto.macs import MACS
+from limpet.crypto.signatures import HOST_KEY_ALGORITHMS
+from limpet.ssh.connection import SSHConnection
+from limpet.ssh.transport import SSHClientTransport
+from limpet.wire.numbers import DISCONNECT_BY_APPLICATION
+
+KEX_SECONDS = 60.0
+"""How long a server may take to exchange keys where no ConnectTimeout is set (ours)."""
+
+_SETTINGS = {
+    "key exchange": ("KexAlgorithms", frozenset(KEX_METHODS)),
+    "host key algorithm": ("HostKeyAlgorithms", frozenset(HOST_KEY_ALGORITHMS)),
+    "cipher": ("Ciphers", frozenset(CIPHERS) - {b"none"}),
+    "MAC": ("MACs", frozenset(MACS) - {b"none"}),
+    "compression": ("Compression", frozenset({b"none", b"zlib@openssh.com"})),
+}
+"""What was negotiated in vain: the setting that changes it, and all that Limpet has of it."""
+
+
+class ClientService(SSHConnection):
+    """The connection layer of a client: sessions are opened by it, and none at its end.
+
+    Attributes:
+        whenReady: Called once when the user is logged in.
+    """
+
+    def __init__(self, whenReady: Callable[[], None]) -> None:
+        super().__init__()
+        self._whenReady = whenReady
+
+    def serviceStarted(self) -> None:
+        super().serviceStarted()
+        self._whenReady()
+
+
+class ClientConnection:
+    """A connection that is logged in.
+
+    Attributes:
+        connection: Its `SSHConnection`, on which channels are opened.
+        transport: Its `SSHClientTransport`.
+        config: What it was made from.
+        via: The connection to the jump host that carries it, or None.
+        provedIdentity: Whether the server asked for anything that proves who the user is. Where it
+            did not, what looks like a prompt of ours may be the server's (attacks.md E19).
+        whyClosed: Why it ended; None while it lasts, and where this end closed it.
+    """
+
+    def __init__(self, attempt: _Attempt, transport: ClientTransport) -> None:
+        self.connection: SSHConnection = attempt.service
+        self.transport = transport
+        self.config = attempt.config
+        self.via = attempt.via
+        self.provedIdentity = False
+        self.whyClosed: ClientError | None = None
+        self._closing = False
+        self._over = False
+        self._waiting: list[defer.Deferred[ClientError | None]] = []
+
+    @property
+    def closed(self) -> defer.Deferred[ClientError | None]:
+        """A new Deferred that fires when the connection is over; it never fails.
+
+        It fires with `whyClosed`: None where this end closed it, else a `ClientError`.
+        """
+        if self._over:
+            return defer.succeed(self.whyClosed)
+        waiting: defer.Deferred[ClientError | None] = defer.Deferred(self._forget)
+        self._waiting.append(waiting)
+        return waiting
+
+    def close(self) -> defer.Deferred[ClientError | None]:
+        """End the connection, when what was written has left; and that to the jump host.
+
+        Returns:
+            As `closed`.
+        """
+        self._closing = True
+        self.transport.loseConnection()
+        return self.closed
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+        self._closing = True
+        self.transport.abortConnection()
+
+    def _forget(self, waiting: defer.Deferred[Any]) -> None:
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+
+    def _lost(self, why: ClientError) -> None:
+        """The transport is gone."""
+        self._over = True
+        self.whyClosed = None if self._closing else why
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            deferred.callback(self.whyClosed)
+        if self.via is not None:
+            self.via.close()
+
+
+class ClientTransport(SSHClientTransport):
+    """The transport of one attempt, which is told everything."""
+
+    serverSaid: tuple[int, bytes] | None = None
+
+    def __init__(self, attempt: _Attempt) -> None:
+        config = attempt.config
+        lists = config.algorithms
+        self.supportedKeyExchanges = list(lists.keyExchanges)
+        self.supportedCiphers = list(lists.ciphers)
+        self.supportedMACs = list(lists.macs)
+        self.supportedCompressions = list(lists.compressions)
+        self.supportedPublicKeys = list(attempt.hostKeys.algorithms(config))
+        self.rekeyPolicy = config.rekeyPolicy
+        self.keepaliveSeconds = config.serverAliveInterval
+        self.keepaliveMisses = config.serverAliveCountMax
+        self.clock = attempt.reactor
+        self._attempt = attempt
+
+    def connectionMade(self) -> None:
+        if self.clock is None:
+            self.clock = self._attempt.reactor
+        keepAlive = getattr(self.transport, "setTcpKeepAlive", None)
+        if keepAlive is not None:
+            keepAlive(self._attempt.config.tcpKeepAlive)
+        self._attempt.connected(self)
+        super().connectionMade()
+
+    def verifyHostKey(self, pubKey: bytes, fingerprint: bytes) -> defer.Deferred[Any]:
+        return self._attempt.verify(self, pubKey)
+
+    def connectionSecure(self) -> None:
+        self._attempt.secured(self)
+
+    def receiveError(self, reasonCode: int, description: bytes) -> None:
+        self.serverSaid = (reasonCode, description)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self._attempt.lost(self, reason)
+
+    def loseConnection(self) -> None:
+        """Say goodbye as `ssh` does, and close the connection after what was written."""
+        self._lastWordsSeconds = self.lingerSeconds
+        self.sendDisconnect(DISCONNECT_BY_APPLICATION, b"disconnected by user")
+
+    def abortConnection(self) -> None:
+        """Cut the connection without a word."""
+        self._abort()
+
+
+class _Factory:
+    """Makes the transports of an attempt; more than one only where two addresses answer at once."""
+
+    noisy = False
+
+    def __init__(self, attempt: _Attempt) -> None:
+        self._attempt = attempt
+
+    def doStart(self) -> None:
+        """Nothing to do."""
+
+    def doStop(self) -> None:
+        """Nothing to do."""
+
+    def buildProtocol(self, address: Any) -> ClientTransport:
+        return ClientTransport(self._attempt)
+
+
+class _Attempt:
+    """One connection from the first packet to the login, and after that its end."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: ClientConfig,
+        ui: Any,
+        credentials: Credentials,
+        hostKeys: HostKeyPolicy,
+        via: ClientConnection | None,
+    ) -> None:
+        self.reactor = reactor
+        self.config = config
+        self.ui = ui
+        self.credentials = credentials
+        self.hostKeys = hostKeys
+        self.via = via
+        self.service = ClientService(self._ready)
+        self.result: defer.Deferred[ClientConnection] = defer.Deferred(self._cancelled)
+        self._transport: ClientTransport | None = None
+        self._auth: ConfiguredUserAuth | None = None
+        self._client: ClientConnection | None = None
+        self._dialling: defer.Deferred[Any] | None = None
+        self._refusal: ClientError | None = None
+        self._timedOut = False
+        self._finished = False
+        self._timer: Any = None
+
+    @property
+    def where(self) -> str:
+        """The host, as errors name it."""
+        port = "" if self.config.port == 22 else f" port {self.config.port}"
+        return f"{self.config.hostName}{port}"
+
+    def begin(self) -> defer.Deferred[ClientConnection]:
+        """Dial."""
+        config, factory = self.config, _Factory(self)
+        self._startTimer()
+        if self.via is not None:
+            dialling = dialThrough(
+                self.reactor, self.via.connection, config.hostName, config.port, factory
+            )
+        elif config.proxyArguments is not None:
+            dialling = dialByCommand(self.reactor, config.proxyArguments, factory)
+        else:
+            dialling = dial(self.reactor, config, factory)
+        self._dialling = dialling
+        dialling.addErrback(self._notDialled)
+        return self.result
+
+    # ── Time ──────────────────────────────────────────────────────────────────────────────────
+
+    def _startTimer(self) -> None:
+        seconds = self.config.connectTimeout
+        if seconds:
+            self._timer = self.reactor.callLater(seconds, self._tooLate)
+
+    def _stopTimer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def _tooLate(self) -> None:
+        self._timer = None
+        self._timedOut = True
+        self._giveUp()
+
+    def _giveUp(self) -> None:
+        """End whatever is under way; the end of it is told in its own way."""
+        if self._transport is not None:
+            self._transport.abortConnection()
+        elif self._dialling is not None:
+            self._dialling.cancel()
+
+    def _cancelled(self, result: defer.Deferred[Any]) -> None:
+        self._finished = True
+        self._stopTimer()
+        self._giveUp()
+        if self.via is not None:
+            self.via.close()
+
+    # ── What the transport tells ──────────────────────────────────────────────────────────────
+
+    def _notDialled(self, reason: Failure) -> None:
+        if self._timedOut:
+            seconds = self.config.connectTimeout
+            self._fail(
+                ConnectFailed(
+                    f"cannot connect to {self.where}: no answer within {seconds:g} s"
+                    " (ConnectTimeout)"
+                )
+            )
+        elif isinstance(reason.value, ClientError):
+            self._fail(reason.value)
+        else:
+            self._fail(ConnectFailed(f"cannot connect to {self.where}: {_words(reason)}"))
+
+    def connected(self, transport: ClientTransport) -> None:
+        """A stream is there."""
+        if self._transport is None:
+            self._transport = transport
+            transport.kexTimeoutSeconds = self.config.connectTimeout or KEX_SECONDS
+
+    def verify(self, transport: ClientTransport, keyBlob: bytes) -> defer.Deferred[bool]:
+        """Ask the policy about the host key; what keeps it from saying yes is the failure."""
+        self._stopTimer()
+        transport.timers.stop("kex")
+        judging: defer.Deferred[Any] = defer.maybeDeferred(
+            self.hostKeys.verify, self.config, self._address(transport), keyBlob, self.ui
+        )
+
+        def judged(verdict: object) -> bool:
+            if verdict is not True:
+                raise HostKeyRefused(f"nobody vouches for the host key of {self.where}")
+            transport.timers.start("kex", transport.kexTimeoutSeconds, transport._kexTimedOut)
+            return True
+
+        def refused(reason: Failure) -> Failure:
+            if reason.check(defer.CancelledError):
+                return reason
+            if isinstance(reason.value, ClientError):
+                self._refusal = reason.value
+            else:
+                self._log.failure("a host key could not be judged", reason)
+                self._refusal = HostKeyRefused(f"the host key of {self.where} cannot be judged")
+            return Failure(HostKeyRejected("host key verification failed"))
+
+        return judging.addCallback(judged).addErrback(refused)
+
+    def _address(self, transport: ClientTransport) -> str | None:
+        if self.via is not None or self.config.proxyArguments is not None:
+            return None
+        host = getattr(transport.transport.getPeer(), "host", None)
+        return host if isinstance(host, str) else None
+
+    def secured(self, transport: ClientTransport) -> None:
+        """The server is who it should be: log in."""
+        self._stopTimer()
+        self._auth = ConfiguredUserAuth(
+            self.config, self.service, self.credentials, self.ui, self._agentConnector(transport)
+        )
+        transport.requestService(self._auth)
+        transport.timers.start("service", KEX_SECONDS, transport._kexTimedOut)
+
+    def _agentConnector(self, transport: ClientTransport) -> Any:
+        path = self.config.identityAgent
+        if path is None:
+            return None
+        from limpet.client.agent import connectToAgent  # type: ignore[import-not-found, unused-ignore]
+
+        return lambda: connectToAgent(self.reactor, path)
+
+    def _ready(self) -> None:
+        """The server let the user in."""
+        transport, auth = self._transport, self._auth
+        if transport is None or auth is None or self._finished:
+            return
+        transport.timers.stop("service")
+        self._finished = True
+        self._client = ClientConnection(self, transport)
+        self._client.provedIdentity = auth.provedIdentity
+        self._dropAgent()
+        self.result.callback(self._client)
+
+    def _dropAgent(self) -> None:
+        """An agent is asked while the user logs in, and no longer."""
+        agent = self._auth.agent if self._auth is not None else None
+        transport = getattr(agent, "transport", None)
+        if transport is not None:
+            transport.loseConnection()
+
+    def lost(self, transport: ClientTransport, reason: Failure) -> None:
+        """The transport is gone, at whatever point."""
+        if transport is not self._transport:
+            return
+        self._dropAgent()
+        if self._client is not None:
+            self._client._lost(_whyEnded(self.where, transport, reason))
+            return
+        self._fail(self._whyNotConnected(transport, reason))
+
+    def _fail(self, why: ClientError) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        self._stopTimer()
+        if self.via is not None:
+            self.via.close()
+        self.result.errback(why)
+
+    # ── In words ──────────────────────────────────────────────────────────────────────────────
+
+    def _whyNotConnected(self, transport: ClientTransport, reason: Failure) -> ClientError:
+        said = _serverSaid(transport)
+        if self._refusal is not None:
+            return self._refusal
+        if self._timedOut:
+            seconds = self.config.connectTimeout
+            return HandshakeFailed(
+                f"{self.where} was reached, but no encrypted connection came about within"
+                f" {seconds:g} s (ConnectTimeout)"
+            )
+        if self._auth is not None and self._auth.lastAuth:
+            return self._auth.failure(said or _violationText(transport))
+        if said:
+            return HandshakeFailed(f"{self.where}: {said}")
+        violation = transport.violation
+        if isinstance(violation, NoCommonAlgorithm):
+            return HandshakeFailed(f"{self.where}: {_adviceFor(violation)}")
+        if isinstance(violation, ConnectionTimedOut):
+            return HandshakeFailed(
+                f"{self.where} was reached, but does not answer as an SSH server does:"
+                f" {violation.description}"
+            )
+        if violation is not None:
+            return HandshakeFailed(f"{self.where}: {shown(violation.description)}")
+        if not transport.gotVersion:
+            return HandshakeFailed(
+                f"{self.where} closed the connection before it said anything: it may be no SSH"
+                " server, have too many connections (MaxStartups), or not want this address"
+            )
+        return HandshakeFailed(f"{self.where} closed the connection while keys were exchanged")
+
+
+def _words(reason: Failure) -> str:
+    return reason.getErrorMessage() or (reason.type.__name__ if reason.type else "an error")
+
+
+def _serverSaid(transport: ClientTransport) -> str:
+    """What the server said in MSG_DISCONNECT, for a person; empty where it said nothing."""
+    if transport.serverSaid is None:
+        return ""
+    code, text = transport.serverSaid
+    return f'the server ended the connection: "{shown(text)}" (reason {code})'
+
+
+def _violationText(transport: ClientTransport) -> str:
+    violation: ProtocolViolation | None = transport.violation
+    return "" if violation is None else shown(violation.description)
+
+
+def _adviceFor(violation: NoCommonAlgorithm) -> str:
+    """What both sides offered, and the setting that would bring them together, if one does."""
+    kind = violation.kind.partition(" (")[0]
+    setting, known = _SETTINGS.get(kind, ("", frozenset()))
+    able = [name for name in violation.theirs if name in known and name not in violation.ours]
+    if able and setting == "Compression":
+        return f"{violation}; Compression {'yes' if able[0] != b'none' else 'no'} would do"
+    if able:
+        names = ",".join(name.decode("ascii") for name in able[:3])
+        return f"{violation}; {setting} +{names} allows what the server has"
+    return f"{violation}; Limpet has nothing of what the server offers"
+
+
+def _whyEnded(where: str, transport: ClientTransport, reason: Failure) -> ClientError:
+    """Why a connection ended that was logged in."""
+    said = _serverSaid(transport)
+    if said and transport.serverSaid is not None:
+        if transport.serverSaid[0] == DISCONNECT_BY_APPLICATION:
+            return ConnectionEnded(
+                f"{where} ended the connection: {shown(transport.serverSaid[1])}"
+            )
+        return ConnectionEnded(f"{where}: {said}")
+    violation = transport.violation
+    if isinstance(violation, ConnectionTimedOut):
+        return ConnectionEnded(f"{where} does not answer any more ({violation.description})")
+    if violation is not None:
+        return ConnectionEnded(f"{where} broke the protocol: {shown(violation.description)}")
+    if reason.check(error.ConnectionDone):
+        return ConnectionEnded(f"{where} closed the connection")
+    return ConnectionEnded(f"the connection to {where} was lost: {_words(reason)}")
+
+
+# ── The way there ─────────────────────────────────────────────────────────────────────────────
+
+
+def connect(
+    reactor: Any,
+    config: ClientConfig,
+    ui: Any = None,
+    *,
+    credentials: Credentials | None = None,
+    hostKeys: HostKeyPolicy | None = None,
+) -> defer.Deferred[ClientConnection]:
+    """Connect as `config` says, through its jump hosts, and log in.
+
+    Args:
+        reactor: Provides IReactorTCP, IReactorTime and IReactorPluggableNameResolver; for a
+            ProxyCommand also IReactorProcess and IReactorSocket.
+        config: What to do, from `limpet.client.config.loadClientConfig`.
+        ui: Whom to ask, an `IUserInterface`; None for nobody.
+        credentials: What to log in with beside what `config` names; for the last host only.
+        hostKeys: Who vouches for the last host's key; None for the user's known_hosts.
+
+    Returns:
+        A Deferred of the `ClientConnection`. It fails with a `ClientError`, and may be cancelled,
+        which ends everything that was begun.
+    """
+    face = asUserInterface(ui)
+    policy = hostKeys if hostKeys is not None else KnownHostsPolicy()
+    given = credentials if credentials is not None else Credentials()
+    return _connect(reactor, config, face, given, policy)
+
+
+@defer.inlineCallbacks
+def _connect(
+    reactor: Any, config: ClientConfig, ui: Any, credentials: Credentials, hostKeys: HostKeyPolicy
+) -> Any:
+    via = None
+    jump = config.forJump()
+    if jump is not None:
+        via = yield _connect(reactor, jump, ui, Credentials(), KnownHostsPolicy())
+    attempt = _Attempt(reactor, config, ui, credentials, hostKeys, via)
+    return (yield attempt.begin())
