@@ -9,11 +9,13 @@ who have one file and a `Key`.
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from twisted.internet import defer
-from twisted.python.failure import Failure
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from limpet.client.hostkeys import (
@@ -27,12 +29,15 @@ from limpet.client.hostkeys import (
 )
 from limpet.core.knownhosts import (
     HASH_MAGIC,
+    BadKey,
     BadLine,
     KnownHost,
     Marker,
+    NotBase64,
     Verdict,
     hashName,
     judge,
+    knownTypes,
     parseHash,
     parseLine,
 )
@@ -59,25 +64,27 @@ __all__ = [
 ]
 
 
+_log = Logger()
+
+
 def _bytes(name: bytes | str) -> bytes:
     return name.encode("utf-8") if isinstance(name, str) else name
 
 
 def _parsed(line: bytes) -> KnownHost:
+    """The line's entry; raises what `PlainEntry.fromString` says."""
     try:
         found = parseLine(line)
+    except NotBase64 as failure:
+        # Documented: these two tell a damaged line from one that is no entry at all.
+        raise binascii.Error(str(failure)) from None
+    except BadKey as failure:
+        raise BadKeyError(str(failure)) from None
     except BadLine as failure:
         raise InvalidEntry(str(failure)) from None
     if found is None:
         raise InvalidEntry("an empty line, or a comment")
     return found
-
-
-def _publicKey(entry: KnownHost) -> Key:
-    try:
-        return Key.fromString(entry.keyBlob, "blob")
-    except BadKeyError as failure:
-        raise InvalidEntry(str(failure)) from None
 
 
 class _KeyEntry:
@@ -98,6 +105,18 @@ class _KeyEntry:
         """Whether this is the entry's key."""
         return bool(self.publicKey.public() == keyObject.public())
 
+    def toString(self) -> bytes:
+        """The line, without its newline."""
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _KeyEntry):
+            return NotImplemented
+        return type(self) is type(other) and self.toString() == other.toString()
+
+    def __hash__(self) -> int:
+        return hash(self.toString())
+
     def _record(self, hosts: bytes, marker: Marker = Marker.HOST) -> KnownHost:
         public = self.publicKey.public()
         return KnownHost(marker, hosts, self.keyType, public.blob(), self.comment or b"")
@@ -115,12 +134,20 @@ class PlainEntry(_KeyEntry):
 
     @classmethod
     def fromString(cls, string: bytes) -> PlainEntry:
-        """Read a line. Raises InvalidEntry where it is none of this kind."""
+        """Read a line.
+
+        Raises:
+            InvalidEntry: It is none of this kind.
+            binascii.Error: The key is not Base64.
+            BadKeyError: It is no key, or one that we do not accept.
+        """
         found = _parsed(string)
         if found.isHashed or found.marker is not Marker.HOST:
             raise InvalidEntry("a line of another kind")
         comment = found.comment or None
-        return cls(found.hosts.split(b","), found.keyType, _publicKey(found), comment)
+        return cls(
+            found.hosts.split(b","), found.keyType, Key.fromString(found.keyBlob, "blob"), comment
+        )
 
     def matchesHost(self, hostname: bytes | str) -> bool:
         """Whether the entry is about `hostname`, in any case; [name]:port at unusual ports."""
@@ -151,12 +178,18 @@ class HashedEntry(_KeyEntry):
 
     @classmethod
     def fromString(cls, string: bytes) -> HashedEntry:
-        """Read a line. Raises InvalidEntry where it is none of this kind."""
+        """Read a line; see `PlainEntry.fromString` for what it raises."""
         found = _parsed(string)
         if not found.isHashed or found.marker is not Marker.HOST:
             raise InvalidEntry("a line of another kind")
         salt, digest = parseHash(found.hosts)
-        return cls(salt, digest, found.keyType, _publicKey(found), found.comment or None)
+        return cls(
+            salt,
+            digest,
+            found.keyType,
+            Key.fromString(found.keyBlob, "blob"),
+            found.comment or None,
+        )
 
     def matchesHost(self, hostname: bytes | str) -> bool:
         """Whether the entry is about `hostname`; see `PlainEntry`."""
@@ -167,9 +200,9 @@ class HashedEntry(_KeyEntry):
         return self._record(self._hosts()).toLine()
 
     def _hosts(self) -> bytes:
-        from binascii import b2a_base64
-
-        parts = (b2a_base64(part, newline=False) for part in (self._hostSalt, self._hostHash))
+        parts = (
+            binascii.b2a_base64(part, newline=False) for part in (self._hostSalt, self._hostHash)
+        )
         return HASH_MAGIC + b"|".join(parts)
 
 
@@ -213,14 +246,24 @@ class UnparsedEntry:
         return self._string.rstrip(b"\n")
 
 
-def _entryOf(line: bytes) -> Any:
-    try:
-        found = _parsed(line)
-        if found.marker is not Marker.HOST:
-            return MarkedEntry(found, _publicKey(found))
-        return HashedEntry.fromString(line) if found.isHashed else PlainEntry.fromString(line)
-    except InvalidEntry:
+def _entryOf(line: bytes, found: KnownHost | None) -> Any:
+    """The entry of a line, of which `found` is what could be read."""
+    if found is None:
         return UnparsedEntry(line)
+    try:
+        if found.marker is not Marker.HOST:
+            return MarkedEntry(found, Key.fromString(found.keyBlob, "blob"))
+        return HashedEntry.fromString(line) if found.isHashed else PlainEntry.fromString(line)
+    except BadKeyError:
+        # A key that we would not accept: of no use to the caller, and still the host's.
+        return UnparsedEntry(line)
+
+
+def _recordOf(line: bytes) -> KnownHost | None:
+    try:
+        return parseLine(line)
+    except BadLine:
+        return None
 
 
 class KnownHostsFile:
@@ -250,12 +293,11 @@ class KnownHostsFile:
 
     def iterentries(self) -> Iterator[Any]:
         """All entries: those of the file, read anew each time, and those added and not saved."""
-        for _, entry in self._numbered():
-            yield entry
+        yield from self._added
+        for line in self._lines():
+            yield _entryOf(line, _recordOf(line))
 
-    def _numbered(self) -> Iterator[tuple[int | None, Any]]:
-        for entry in self._added:
-            yield None, entry
+    def _lines(self) -> Iterator[bytes]:
         if self._clobber:
             return
         try:
@@ -263,8 +305,23 @@ class KnownHostsFile:
         except OSError:
             return
         with file:
-            for number, line in enumerate(file, 1):
-                yield number, _entryOf(line)
+            yield from file
+
+    def _records(self) -> Iterator[tuple[KnownHost, bytes]]:
+        """What can be judged by: each with its line, whose number is 0 where it is not saved."""
+        for entry in self._added:
+            line = entry.toString()
+            found = _recordOf(line)
+            if found is not None:
+                yield found, line
+        for number, line in enumerate(self._lines(), 1):
+            found = _recordOf(line)
+            if found is not None:
+                yield replace(found, line=number), line
+
+    def getHostKeyAlgorithms(self, hostname: bytes) -> list[bytes] | None:
+        """The types of the keys that a host is known by; None of a host that is not known."""
+        return knownTypes((found for found, _ in self._records()), _bytes(hostname)) or None
 
     def hasHostKey(self, hostname: bytes, key: Key) -> bool:
         """Whether `hostname` is known by `key`.
@@ -279,21 +336,14 @@ class KnownHostsFile:
         Raises:
             HostKeyChanged: The host is known by another key, or the key is revoked.
         """
-        name = _bytes(hostname)
-        entries: list[tuple[int | None, Any]] = []
-        records: list[KnownHost] = []
-        for number, entry in self._numbered():
-            if isinstance(entry, UnparsedEntry) or not entry.matchesHost(name):
-                continue
-            marker = getattr(entry, "marker", Marker.HOST)
-            blob = entry.publicKey.public().blob()
-            entries.append((number, entry))
-            records.append(KnownHost(marker, b"*", entry.keyType, blob, line=len(records)))
-        found = judge(records, name, key.public().blob())
+        records = list(self._records())
+        found = judge((one for one, _ in records), _bytes(hostname), key.public().blob())
         if found.verdict in (Verdict.NEW, Verdict.KNOWN) or found.entry is None:
             return found.verdict is Verdict.KNOWN
-        number, entry = entries[found.entry.line]
-        raise HostKeyChanged(entry, None if number is None else self._savePath, number)
+        line = next(line for one, line in records if one is found.entry)
+        number = found.entry.line
+        entry = _entryOf(line, found.entry)
+        raise HostKeyChanged(entry, self._savePath if number else None, number or None)
 
     def verifyHostKey(self, ui: Any, hostname: bytes, ip: bytes, key: Key) -> defer.Deferred[bool]:
         """Whether to go on with a host, asking the person if it is new; then it is remembered.
@@ -385,15 +435,11 @@ class ConsoleUI:
         Returns:
             A Deferred of the answer.
         """
-        done: defer.Deferred[bool] = defer.Deferred()
-        try:
-            done.callback(self._ask(text))
-        except OSError:
-            done.errback(Failure())
-        return done
+        return defer.maybeDeferred(self._ask, text)
 
     def _ask(self, text: bytes) -> bool:
-        with self.opener() as terminal:
+        terminal = self.opener()
+        try:
             terminal.write(text)
             while True:
                 line = terminal.readline()
@@ -404,11 +450,17 @@ class ConsoleUI:
                 if answer == b"no" or not line:
                     return False
                 terminal.write(b"Please type 'yes' or 'no': ")
+        finally:
+            terminal.close()
 
     def warn(self, text: bytes) -> None:
         """Tell something; where there is no terminal, nobody hears it."""
         try:
-            with self.opener() as terminal:
-                terminal.write(text)
-        except OSError:
+            terminal = self.opener()
+        except Exception:  # noqa: BLE001 the opener is the application's; a warning must not fail
+            _log.failure("no terminal for a warning")
             return
+        try:
+            terminal.write(text)
+        finally:
+            terminal.close()

@@ -47,6 +47,14 @@ class BadLine(ValueError):
     """A line that is no entry; the message says why."""
 
 
+class NotBase64(BadLine):
+    """A line with a key or a hashed name that is not Base64."""
+
+
+class BadKey(BadLine):
+    """A line whose key is cut short, or of another type than the line says."""
+
+
 class Marker(enum.Enum):
     """What an entry says of its key."""
 
@@ -134,7 +142,7 @@ def parseHash(text: bytes) -> tuple[bytes, bytes]:
     try:
         salt, digest = (binascii.a2b_base64(part, strict_mode=True) for part in parts)
     except binascii.Error:
-        raise BadLine("a hashed name that is not Base64") from None
+        raise NotBase64("a hashed name that is not Base64") from None
     if len(salt) != SALT_LENGTH or len(digest) != SALT_LENGTH:
         raise BadLine("a hashed name whose salt or hash has the wrong length")
     return salt, digest
@@ -231,13 +239,16 @@ def _parseBlob(keyType: bytes, encoded: bytes) -> bytes:
         raise BadLine("no key")
     try:
         blob = binascii.a2b_base64(encoded, strict_mode=True)
+    except binascii.Error:
+        raise NotBase64("a key that is not Base64, or cut short") from None
+    try:
         named = Reader(blob).string()
-    except (binascii.Error, WireError):
-        raise BadLine("a key that is not Base64, or cut short") from None
+    except WireError:
+        raise BadKey("a key that is cut short") from None
     if named != keyType:
-        raise BadLine("a key of another type than its line says")
+        raise BadKey("a key of another type than its line says")
     if len(blob) > publicblob.MAX_BLOB_LENGTH:
-        raise BadLine("a key that is too long")
+        raise BadKey("a key that is too long")
     return blob
 
 
