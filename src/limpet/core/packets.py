@@ -49,7 +49,9 @@ MIN_PACKET_LENGTH = 1 + 1 + MIN_PADDING
 MAX_PIECES = 1024
 """So many pieces of one packet are kept apart; then they are joined, since each costs memory."""
 
-_SEQUENCE_MASK = 2**32 - 1
+SEQUENCE_MASK = 2**32 - 1
+"""Sequence numbers are uint32 (RFC 4253 section 6.4)."""
+
 _NOTHING = memoryview(b"")
 
 
@@ -112,7 +114,7 @@ class PacketReceiver:
     @property
     def packetsSinceKeys(self) -> int:
         """Packets taken in under the present keys."""
-        return (self.sequence - self._firstSequence) & _SEQUENCE_MASK
+        return (self.sequence - self._firstSequence) & SEQUENCE_MASK
 
     @property
     def buf(self) -> bytes:
@@ -121,8 +123,14 @@ class PacketReceiver:
 
     @buf.setter
     def buf(self, data: bytes) -> None:
-        self._clear()
-        self.feed(data)
+        # Conch's applications feed by `buf = buf + data`. What is known of the packet that lies
+        # there in part must stay known: its first block is decrypted, and cannot be once more.
+        held = self.buf
+        if held and data.startswith(held):
+            self.feed(data[len(held) :])
+        else:
+            self._clear()
+            self.feed(data)
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes as they came from the peer. After a violation they are dropped."""
@@ -239,7 +247,7 @@ class PacketReceiver:
         self.bytesSinceKeys += self._needed
         self._length = -1
         self._needed = opener.headerSize
-        self.sequence = sequence = (self.sequence + 1) & _SEQUENCE_MASK
+        self.sequence = sequence = (self.sequence + 1) & SEQUENCE_MASK
         if sequence == self._firstSequence:
             self._fail(LimitExceeded("sequence numbers used up without new keys"))
         return body
@@ -284,10 +292,10 @@ class PacketReceiver:
             self._fail(IntegrityFailure())
         elif length > self.maxPacketLength:
             self._fail(
-                LimitExceeded(f"a packet of {length} bytes, over {self.maxPacketLength}"),
+                LimitExceeded(f"bad packet length {length}, over {self.maxPacketLength}"),
             )
         else:
-            self._fail(MalformedMessage(f"a packet of {length} bytes"))
+            self._fail(MalformedMessage(f"bad packet length {length}"))
 
     def _refuseTag(self) -> None:
         if self._opener.discards:
@@ -345,7 +353,7 @@ class PacketSender:
     @property
     def packetsSinceKeys(self) -> int:
         """Packets made under the present keys."""
-        return (self.sequence - self._firstSequence) & _SEQUENCE_MASK
+        return (self.sequence - self._firstSequence) & SEQUENCE_MASK
 
     def pack(self, messageType: int, payload: bytes, data: bytes | memoryview = b"") -> bytes:
         """Make the packet of one message: `messageType`, then `payload`, then `data`.
@@ -356,7 +364,7 @@ class PacketSender:
             LimitExceeded: the sequence numbers are used up; new keys should have come long ago.
         """
         sequence = self.sequence
-        following = (sequence + 1) & _SEQUENCE_MASK
+        following = (sequence + 1) & SEQUENCE_MASK
         if following == self._firstSequence:
             raise LimitExceeded("sequence numbers used up without new keys")
         if data:
@@ -371,6 +379,27 @@ class PacketSender:
         self.sequence = following
         self.bytesSinceKeys += len(packet)
         return packet
+
+    def protect(self, packet: bytes) -> bytes:
+        """Seal a packet that somebody else laid out; whoever did counts `sequence` on as well.
+
+        Args:
+            packet: One whole packet in the clear: length, padding's length, payload (compressed if
+                payloads are), padding. The padding is made anew, as each cipher wants its own.
+
+        Raises:
+            LimitExceeded: the sequence numbers are used up.
+            ValueError: this is not one whole packet.
+        """
+        length = int.from_bytes(packet[:LENGTH_SIZE], "big")
+        end = len(packet) - packet[LENGTH_SIZE] if len(packet) > LENGTH_SIZE else 0
+        if len(packet) != LENGTH_SIZE + length or end <= LENGTH_SIZE + 1:
+            raise ValueError("not one whole packet")
+        if (self.sequence + 1) & SEQUENCE_MASK == self._firstSequence:
+            raise LimitExceeded("sequence numbers used up without new keys")
+        sealed = self._seal(self.sequence, b"", packet[LENGTH_SIZE + 1 : end])
+        self.bytesSinceKeys += len(sealed)
+        return sealed
 
     def setKeys(self, sealer: Sealer, deflater: Deflater | None = None) -> None:
         """Seal all packets from the next on with `sealer`; counters begin anew."""

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers import (
     BlockCipherAlgorithm,
     Cipher,
     CipherAlgorithm,
+    CipherContext,
     modes,
 )
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -74,7 +75,7 @@ CIPHERS: dict[bytes, CipherSpec] = {
 }
 """Every cipher we have, by name."""
 
-_ALGORITHMS: dict[bytes, tuple[Callable[[bytes], BlockCipherAlgorithm], type[Any]]] = {
+BLOCK_CIPHERS: dict[bytes, tuple[Callable[[bytes], BlockCipherAlgorithm], type[Any]]] = {
     b"aes128-ctr": (AES, modes.CTR),
     b"aes192-ctr": (AES, modes.CTR),
     b"aes256-ctr": (AES, modes.CTR),
@@ -83,6 +84,7 @@ _ALGORITHMS: dict[bytes, tuple[Callable[[bytes], BlockCipherAlgorithm], type[Any
     b"aes256-cbc": (AES, modes.CBC),
     b"3des-cbc": (TripleDES, modes.CBC),
 }
+"""Those of the ciphers that are a block cipher in a mode: its algorithm and the mode."""
 
 
 def makeSealer(cipher: bytes, mac: bytes, key: bytes, iv: bytes, macKey: bytes) -> Sealer:
@@ -117,8 +119,33 @@ def makeOpener(cipher: bytes, mac: bytes, key: bytes, iv: bytes, macKey: bytes) 
     authenticator = Authenticator(macSpec, macKey)
     if macSpec.etm:
         return EncryptThenMacOpener(context, spec.blockSize, authenticator)
-    chained = _ALGORITHMS[cipher][1] is modes.CBC
+    chained = BLOCK_CIPHERS[cipher][1] is modes.CBC
     return EncryptAndMacOpener(context, spec.blockSize, chained, authenticator)
+
+
+def makeBlockCipher(name: bytes, key: bytes, iv: bytes, *, encrypts: bool) -> CipherContext | None:
+    """A block cipher by itself, without packets and their protection; None for `none`.
+
+    Args:
+        name: One of `BLOCK_CIPHERS`, or b"none".
+        key: At least as many bytes as it takes; the first of them are used.
+        iv: Likewise its initial vector.
+        encrypts: Whether it encrypts or decrypts.
+
+    Raises:
+        ValueError: An unknown name, an AEAD, a key or an iv that is too short.
+    """
+    spec = CIPHERS.get(name)
+    if spec is None or spec.aead:
+        raise ValueError(f"no block cipher: {name!r}")
+    if not spec.keySize:
+        return None
+    cipher = _makeCipher(
+        _cipherSpec(name, key[: spec.keySize], iv[: spec.ivSize]),
+        key[: spec.keySize],
+        iv[: spec.ivSize],
+    )
+    return cipher.encryptor() if encrypts else cipher.decryptor()
 
 
 def _cipherSpec(name: bytes, key: bytes, iv: bytes) -> CipherSpec:
@@ -149,6 +176,6 @@ def _checkPair(cipher: CipherSpec, mac: MacSpec) -> None:
 
 
 def _makeCipher(spec: CipherSpec, key: bytes, iv: bytes) -> Cipher[Any]:
-    makeAlgorithm, makeMode = _ALGORITHMS[spec.name]
+    makeAlgorithm, makeMode = BLOCK_CIPHERS[spec.name]
     algorithm: CipherAlgorithm = makeAlgorithm(key)
     return Cipher(algorithm, makeMode(iv))

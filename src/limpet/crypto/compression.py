@@ -28,6 +28,10 @@ class Deflater:
         stream = self._stream
         return stream.compress(payload) + stream.flush(zlib.Z_SYNC_FLUSH)
 
+    def flush(self, mode: int = zlib.Z_SYNC_FLUSH) -> bytes:
+        """Nothing: `compress` has flushed. For applications that took this for zlib's own."""
+        return b""
+
 
 class Inflater:
     """The inflating end of one direction."""

@@ -312,8 +312,9 @@ class SSHTransportBase(MessageTransport):
         )
         ours, theirs = (fromClient, fromServer) if self.isClient else (fromServer, fromClient)
         self._nextOpener = makeOpener(*theirs)
-        self._nextEncryptions = SSHCiphers(
-            ours[0], theirs[0], ours[1] or b"none", theirs[1] or b"none"
+        inNow = self.currentEncryptions
+        self._nextEncryptions = SSHCiphers.ofConnection(
+            self._sender, ours[0], theirs[0], ours[1] or b"none", theirs[1] or b"none"
         )
         sent, received = suite.compressionSC, suite.compressionCS
         if self.isClient:
@@ -323,6 +324,9 @@ class SSHTransportBase(MessageTransport):
         self.sendPacket(MSG_NEWKEYS, b"")
         self._sentNewKeys = True
         self._sender.setKeys(makeSealer(*ours), Deflater() if self._compresses(sent) else None)
+        self.currentEncryptions = SSHCiphers.ofConnection(
+            self._sender, ours[0], inNow.inCipType, ours[1] or b"none", inNow.inMACType
+        )
         if self._strict:
             self._sender.resetSequence()
         # A peer may take our NEWKEYS and a message behind it in one go (RFC 8308 section 2.4).

@@ -13,6 +13,7 @@ of a handler leaves `dataReceived`, the one place where a violation becomes MSG_
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -36,7 +37,7 @@ from limpet.core.errors import (
     UnexpectedMessage,
 )
 from limpet.core.identification import IdentificationReader
-from limpet.core.packets import MAX_PACKET, PacketReceiver, PacketSender
+from limpet.core.packets import MAX_PACKET, SEQUENCE_MASK, PacketReceiver, PacketSender
 from limpet.core.phases import PHASES, SERVICE_PHASES, Phase, Verdict
 from limpet.crypto.compression import Deflater, Inflater
 from limpet.ssh.address import SSHTransportAddress
@@ -205,7 +206,7 @@ class MessageTransport(protocol.Protocol):
 
     @outgoingPacketSequence.setter
     def outgoingPacketSequence(self, number: int) -> None:
-        self._sender.sequence = number
+        self._sender.sequence = number & SEQUENCE_MASK
 
     @property
     def outgoingCompression(self) -> Deflater | None:
@@ -213,8 +214,10 @@ class MessageTransport(protocol.Protocol):
         return self._sender.deflater
 
     @outgoingCompression.setter
-    def outgoingCompression(self, deflater: Deflater | None) -> None:
-        self._sender.deflater = deflater
+    def outgoingCompression(self, deflater: Any) -> None:
+        # Applications set what `zlib.compressobj` made, for a stream that is about to begin.
+        whole = deflater is None or isinstance(deflater, Deflater)
+        self._sender.deflater = deflater if whole else Deflater()
 
     @property
     def incomingCompression(self) -> Inflater | None:
@@ -222,8 +225,10 @@ class MessageTransport(protocol.Protocol):
         return self._receiver.inflater
 
     @incomingCompression.setter
-    def incomingCompression(self, inflater: Inflater | None) -> None:
-        self._receiver.inflater = inflater
+    def incomingCompression(self, inflater: Any) -> None:
+        # Likewise: the limits to what a payload may inflate to are not left to `zlib`.
+        whole = inflater is None or isinstance(inflater, Inflater)
+        self._receiver.inflater = inflater if whole else Inflater()
 
     @property
     def clock(self) -> IReactorTime | None:
@@ -246,7 +251,9 @@ class MessageTransport(protocol.Protocol):
         if self.timers.clock is None:
             self.timers.clock = getattr(transport, "reactor", None)
         if IConsumer.providedBy(transport):
-            transport.registerProducer(self, True)
+            # Somebody else may be its producer already: then nobody tells us that it is full.
+            with contextlib.suppress(RuntimeError):
+                transport.registerProducer(self, True)
         protocol.Protocol.makeConnection(self, transport)
 
     def connectionMade(self) -> None:
@@ -409,12 +416,16 @@ class MessageTransport(protocol.Protocol):
         For applications that read the stream themselves; our own loop takes the two apart.
 
         Returns:
-            None when more bytes are needed.
-
-        Raises:
-            ProtocolViolation: The packet is damaged, or its message is not allowed now.
+            None when more bytes are needed, and when the connection is over: a packet that is
+            damaged, or a message that is not allowed now, ends it here.
         """
-        message = self._nextMessage()
+        if self._over or self._waiting:
+            return None
+        try:
+            message = self._nextMessage()
+        except ProtocolViolation as violation:
+            self._violated(violation)
+            return None
         return None if message is None else bytes((message[0],)) + message[1]
 
     def _nextMessage(self) -> tuple[int, Any] | None:
@@ -442,6 +453,9 @@ class MessageTransport(protocol.Protocol):
             messageNum: The message's number.
             payload: What follows the number.
         """
+        if not self._dispatching:
+            self._dispatchForApplication(messageNum, payload)
+            return
         name = messages.get(messageNum)
         if name is not None:
             handler = getattr(self, "ssh_" + name[4:], None)
@@ -453,6 +467,17 @@ class MessageTransport(protocol.Protocol):
             self.service.packetReceived(messageNum, payload)
         else:
             self.sendUnimplemented()
+
+    def _dispatchForApplication(self, messageNum: int, payload: bytes) -> None:
+        """Handle a message for an application that reads the stream by itself.
+
+        Its loop need not know our errors: they end the connection here, as they do in our own.
+        """
+        self._dispatching = True
+        try:
+            self._guarded(MessageTransport.dispatchMessage, self, messageNum, payload)
+        finally:
+            self._dispatching = False
 
     def _wait(self) -> None:
         """Handle no further message until `_goOn`: somebody else has to decide something first."""
@@ -556,6 +581,11 @@ class MessageTransport(protocol.Protocol):
         if not self._outputPaused:
             return
         self._outputPaused = False
+        if getattr(self.transport, "disconnecting", False):
+            # An application closed the transport below by itself; as long as it has a producer, it
+            # waits for more.
+            self.transport.unregisterProducer()
+            return
         if self.timers.isPending("stall"):
             self.timers.stop("stall")
             if hasattr(self.transport, "resumeProducing") and not self._waiting:
