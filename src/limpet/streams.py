@@ -185,7 +185,11 @@ class PromptConnection(tcp.Connection):
         producer = self.producer
         if producer is not None and (self.producerPaused or not self.streamingProducer):
             self.producerPaused = False
-            producer.resumeProducing()
+            self._gathering += 1
+            try:
+                producer.resumeProducing()
+            finally:
+                self.release()
         elif self.disconnecting:
             return self._postLoseConnection()  # type: ignore[no-untyped-call]
         elif self._writeDisconnecting:
