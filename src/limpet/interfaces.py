@@ -27,6 +27,7 @@ __all__ = [
     "ISFTPServer",
     "ISession",
     "ISessionSetEnv",
+    "ISubsystemProgram",
 ]
 
 
@@ -115,6 +116,22 @@ class ISessionSetEnv(Interface):
 
         Raises:
             EnvironmentVariableNotPermitted: This variable may not be set.
+        """
+
+
+class ISubsystemProgram(Interface):
+    """A subsystem that is a program of the session, as a shell is: what `lookupSubsystem` may make.
+
+    The session tells its `ISession` of the end of the client's data and of its own end, as with any
+    program, so that nobody else has to.
+    """
+
+    def start(session, proto):  # type: ignore[no-untyped-def]
+        """Start the program.
+
+        Args:
+            session: The `ISession` of the avatar.
+            proto: The `ProcessProtocol` to connect the program to.
         """
 
 

@@ -43,6 +43,33 @@ def main() -> None:
     metavar="FILE",
     help="Keys that let a user in.  [default: ~/.ssh/authorized_keys]",
 )
+@click.option(
+    "--sftp-root",
+    "sftpRoot",
+    metavar="DIR",
+    help="Serve only the files in DIR, and nothing else: no shells, no commands.",
+)
+@click.option(
+    "--read-only",
+    "readOnly",
+    is_flag=True,
+    help="Let files be read only; no shells, no commands.",
+)
+@click.option(
+    "--allow-forwarding",
+    "allowForwarding",
+    multiple=True,
+    metavar="KIND,...",
+    help="What may be forwarded, of local, remote, unix, agent.  [default: nothing]",
+)
+@click.option(
+    "--permit-open",
+    "permitOpen",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Where forwarded connections may lead; may be given several times; docs/forwarding.md."
+    "  [default: everywhere]",
+)
 @click.option("--config", metavar="FILE", help="Settings, in TOML; docs/serving.md has them all.")
 @click.option(
     "--log-level",
@@ -54,6 +81,10 @@ def serve(
     listen: tuple[str, ...],
     hostKeys: tuple[str, ...],
     authorizedKeys: tuple[str, ...],
+    sftpRoot: str | None,
+    readOnly: bool,
+    allowForwarding: tuple[str, ...],
+    permitOpen: tuple[str, ...],
     config: str | None,
     logLevel: str | None,
 ) -> None:
@@ -69,6 +100,12 @@ def serve(
             "listen": listen,
             "hostKeys": hostKeys,
             "authorizedKeys": tuple(asPattern(name) for name in authorizedKeys),
+            "sftpRoot": sftpRoot and asPattern(sftpRoot),
+            "readOnly": readOnly or None,
+            "allowForwarding": tuple(
+                kind.strip() for given in allowForwarding for kind in given.split(",")
+            ),
+            "permitOpen": permitOpen,
             "logLevel": logLevel,
         },
         config,

@@ -27,7 +27,8 @@ from limpet.server.hostkeys import HostKeyError, loadHostKeys, ownHostKey, state
 from limpet.server.listening import ServerPort, listen
 from limpet.server.settings import Address, Settings, SettingsError
 from limpet.ssh.keys import Key
-from limpet.unix import SessionPolicy, UnixSSHRealm
+from limpet.tunnels import ForwardingPolicy
+from limpet.unix import FilePolicy, SessionPolicy, UnixSSHRealm
 from limpet.wire.numbers import DISCONNECT_BY_APPLICATION
 
 DRAIN_CHECK_SECONDS = 0.1
@@ -222,3 +223,20 @@ def policyOf(settings: Settings) -> SessionPolicy:
         hangupGraceSeconds=settings.hangupGraceSeconds,
         maxSessions=settings.maxSessions,
     )
+        files=FilePolicy(
+            offered=settings.sftp, root=settings.sftpRoot or None, readOnly=settings.readOnly
+        ),
+    )
+
+
+def forwardingOf(settings: Settings) -> ForwardingPolicy:
+    """What the settings allow to forward."""
+    kinds = settings.allowForwarding
+    return ForwardingPolicy(
+        local="local" in kinds,
+        remote="remote" in kinds,
+        unix="unix" in kinds,
+        agent="agent" in kinds,
+        permitOpen=Destinations(settings.permitOpen),
+        permitListen=Destinations(settings.permitListen),
+        gatewayPorts=settings.gatewayPorts,

@@ -94,6 +94,17 @@ class Settings:
             with finite-field groups and compression; "legacy", with SHA-1 and CBC.
         maxStartups: Connections without a login: start:rate:full.
         maxSessions: Sessions on one connection.
+        sftp: Whether files may be transferred by SFTP.
+        sftpRoot: A directory that clients cannot leave; there are no shells and commands then. %h
+            and %u as above, %% for a percent sign. Empty for all that the user may reach.
+        readOnly: Whether files may only be read; there are no shells and commands then.
+        allowForwarding: What may be forwarded, of `FORWARDING_KINDS`: connections made from here
+            ("local": ssh -L, -D, -W, -J), ports listened on here ("remote": ssh -R), Unix sockets
+            both ways ("unix"), an agent ("agent").
+        permitOpen: Where forwarded connections may lead, as `limpet.core.destinations` has it.
+        permitListen: Where may be listened for clients, likewise.
+        gatewayPorts: Whether clients choose the address that is listened on for them; otherwise it
+            is the loopback.
         handshakesPerSecond: New connections from one source; 0 for no limit. Not for loopback.
         loginGraceSeconds: How long a login may take.
         keepaliveSeconds: How long a client may be silent before it is asked whether it is there.
@@ -113,6 +124,13 @@ class Settings:
     maxStartups: str = "10:30:100"
     maxSessions: int = 10
     handshakesPerSecond: float = 20.0
+    sftp: bool = True
+    sftpRoot: str = ""
+    readOnly: bool = False
+    allowForwarding: tuple[str, ...] = ()
+    permitOpen: tuple[str, ...] = ("*:*", "/*")
+    permitListen: tuple[str, ...] = ("*:*", "/*")
+    gatewayPorts: bool = False
     loginGraceSeconds: float = 60.0
     keepaliveSeconds: float = 0.0
     hangupGraceSeconds: float = 5.0
@@ -252,6 +270,25 @@ def _check(settings: Settings) -> None:
         raise SettingsError(f"algorithms: one of {', '.join(ALGORITHM_PROFILES)}")
     if settings.logLevel not in LOG_LEVELS:
         raise SettingsError(f"log-level: one of {', '.join(LOG_LEVELS)}")
+    if set(re.findall(r"%(.?)", settings.sftpRoot)) - {"h", "u", "%"}:
+        raise SettingsError("sftp-root: only %h, %u and %% may follow a %")
+    if settings.sftpRoot and not re.match("/|%h", settings.sftpRoot):
+        raise SettingsError(f"sftp-root: {settings.sftpRoot!r} does not begin with / or %h")
+    if (settings.sftpRoot or settings.readOnly) and not settings.sftp:
+        raise SettingsError("sftp-root and read-only make sense with sftp only, which is off")
+    unknown = set(settings.allowForwarding) - set(FORWARDING_KINDS)
+    if unknown:
+        raise SettingsError(
+            f"allow-forwarding: {sorted(unknown)[0]!r} is none of {', '.join(FORWARDING_KINDS)}"
+        )
+    for setting, rules in (
+        ("permit-open", settings.permitOpen),
+        ("permit-listen", settings.permitListen),
+    ):
+        try:
+            Destinations(rules)
+        except BadRule as failure:
+            raise SettingsError(f"{setting}: {failure}") from None
     if settings.maxSessions < 1:
         raise SettingsError("max-sessions: at least 1")
     for field in dataclasses.fields(settings):

@@ -1,6 +1,7 @@
 """Logins as users of the Unix system that the server runs on."""
 
 from limpet.unix.accounts import Account, NotPermitted
+from limpet.unix.fileserver import FilePolicy
 from limpet.unix.process import ChildProcess
 from limpet.unix.realm import UnixConchUser, UnixSSHRealm
 from limpet.unix.session import SessionPolicy, UnixSession
@@ -8,6 +9,7 @@ from limpet.unix.session import SessionPolicy, UnixSession
 __all__ = [
     "Account",
     "ChildProcess",
+    "FilePolicy",
     "NotPermitted",
     "SessionPolicy",
     "UnixConchUser",

@@ -20,7 +20,7 @@ from zope.interface import implementer
 from limpet._reactor import getReactor
 from limpet.avatar import ConchUser
 from limpet.error import ConchError
-from limpet.interfaces import IConchUser, ISession
+from limpet.interfaces import IConchUser, ISession, ISubsystemProgram
 from limpet.ssh.session import SSHSession
 from limpet.unix.accounts import Account, NotPermitted, checkMayServe
 from limpet.unix.process import ChildProcess
@@ -84,6 +84,11 @@ class UnixConchUser(ConchUser):
     def lookupSubsystem(self, subsystem: bytes, data: bytes) -> Any:
         """Make the protocol of a subsystem, or None: also for whom only a command is allowed."""
         restrictions = getattr(getattr(self.conn, "transport", None), "restrictions", None)
+        self._forwarding: ForwardingService | None = None
+        if forwarding is not None and forwarding.forwardsConnections:
+            self._forward(forwarding)
+        if self.policy.files.offered:
+            self.subsystemLookup[b"sftp"] = _makeFileServer
         if restrictions is not None and restrictions.forcedCommand is not None:
             return None
         found = super().lookupSubsystem(subsystem, data)
@@ -130,6 +135,8 @@ class UnixConchUser(ConchUser):
 registerAdapter(UnixSession, UnixConchUser, ISession)
 
 
+            if subsystem == b"sftp" and b"sftp" in self.subsystemLookup:
+                return forcedFileServer(restrictions.forcedCommand)
 @implementer(IRealm)
 class UnixSSHRealm:
     """Makes a `UnixConchUser` of an account's name.
@@ -174,6 +181,37 @@ class UnixSSHRealm:
             name = avatarId.decode("utf-8") if isinstance(avatarId, bytes) else avatarId
             account = Account.named(name)
             checkMayServe(account)
+@implementer(ISubsystemProgram)
+class FileServerSubsystem:
+    """The sftp subsystem: a worker of the session's own (`limpet.unix.fileserver`).
+
+    Args:
+        readOnly: Whether this login may change nothing.
+    """
+
+    def __init__(self, readOnly: bool = False) -> None:
+        self.readOnly = readOnly
+
+    def start(self, session: Any, proto: Any) -> None:
+        session.startFileServer(proto, self.readOnly)
+
+
+def _makeFileServer(data: bytes, avatar: Any) -> FileServerSubsystem:
+    return FileServerSubsystem()
+
+
+def forcedFileServer(command: bytes) -> FileServerSubsystem | None:
+    """The sftp subsystem for a login with command="internal-sftp", as OpenSSH's sshd has it.
+
+    Of its options only -R, read-only, is known; with any other there is no subsystem, since what it
+    asks for may be a restriction.
+    """
+    words = command.split()
+    if words[:1] != [b"internal-sftp"] or set(words[1:]) - {b"-R"}:
+        return None
+    return FileServerSubsystem(readOnly=b"-R" in words)
+
+
         except (KeyError, ValueError):
             raise UnauthorizedLogin("no such account") from None
         except NotPermitted as refusal:

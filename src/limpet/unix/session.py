@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from twisted.logger import Logger
@@ -33,6 +33,7 @@ from limpet.unix.environment import (
     isValue,
     loginEnvironment,
 )
+from limpet.unix.fileserver import FilePolicy, spawnFileServer, workerOptions
 from limpet.unix.modes import applyModes
 from limpet.unix.process import HANGUP_GRACE_SECONDS, ChildProcess
 from limpet.unix.spawning import Program, Terminal, spawnOnTerminal, spawnWithPipes
@@ -54,6 +55,7 @@ class SessionPolicy:
         allowPty: Whether terminals may be had.
         hangupGraceSeconds: How long a program lives on after SIGHUP.
         maxSessions: How many sessions one connection may have at a time.
+        files: What may be done by SFTP. Where it confines, there are no shells and commands.
     """
 
     acceptEnvironment: tuple[bytes, ...] = CLIENT_VARIABLES
@@ -61,6 +63,7 @@ class SessionPolicy:
     allowPty: bool = True
     hangupGraceSeconds: float = HANGUP_GRACE_SECONDS
     maxSessions: int = 10
+    files: FilePolicy = FilePolicy()
 
 
 class User(Protocol):
@@ -118,7 +121,8 @@ class UnixSession:
         Raises:
             ConchError: The login or the server does not allow one, or there is one already.
         """
-        if not (self.avatar.policy.allowPty and self.restrictions.allowPty):
+        policy = self.avatar.policy
+        if not (policy.allowPty and self.restrictions.allowPty) or policy.files.isConfining:
             raise ConchError("no pseudo-terminal is allowed for this login")
         if self._terminal is not None or self.child is not None or self._isClosed:
             raise ConchError("a pseudo-terminal comes once, and before the program")
@@ -153,8 +157,9 @@ class UnixSession:
         self._start(proto, command)
 
     def _start(self, proto: Any, asked: bytes | None) -> None:
-        if self.child is not None or self._isClosed:
-            raise ConchError("one session runs one program")
+        self._checkFree()
+        if self.avatar.policy.files.isConfining:
+            raise ConchError("this server is for files only")
         forced = self.restrictions.forcedCommand
         command = asked if forced is None else forced
         if command is not None and (b"\0" in command or len(command) > MAX_COMMAND):
@@ -176,9 +181,32 @@ class UnixSession:
         else:
             child = spawnOnTerminal(reactor, proto, program, terminal, gatherer)
             self._terminal = None
+        self._run(child)
+
+    def _checkFree(self) -> None:
+        if self.child is not None or self._isClosed:
+            raise ConchError("one session runs one program")
+
+    def _run(self, child: ChildProcess) -> None:
         self.child = child
         self.avatar.childStarted(child)
         child.start()
+
+    def startFileServer(self, proto: Any, readOnly: bool = False) -> None:
+        """Start what serves the sftp subsystem.
+
+        Args:
+            proto: Its process protocol.
+            readOnly: Whether this login may change nothing, whatever the policy says.
+        """
+        self._checkFree()
+        transport = getattr(self.avatar.conn, "transport", None)
+        version = getattr(transport, "otherVersionString", b"") or b""
+        policy = self.avatar.policy.files
+        if readOnly:
+            policy = replace(policy, readOnly=True)
+        options = workerOptions(self.avatar.account, policy, version)
+        self._run(spawnFileServer(self.avatar.reactor, proto, options, self._gatherer()))
 
     def _environment(self) -> dict[bytes, bytes]:
         policy, account = self.avatar.policy, self.avatar.account

@@ -15,7 +15,7 @@ from limpet.core.authorizedkeys import Restrictions
 from limpet.error import ConchError
 from limpet.interfaces import IConchUser, ISession
 from limpet.ssh.session import SSHSession
-from limpet.unix import SessionPolicy, UnixConchUser, UnixSession, UnixSSHRealm
+from limpet.unix import FilePolicy, SessionPolicy, UnixConchUser, UnixSession, UnixSSHRealm
 from limpet.unix import realm as realmModule
 from limpet.unix.accounts import Account
 from limpet.wire.numbers import OPEN_RESOURCE_SHORTAGE
@@ -124,9 +124,35 @@ def test_aForcedCommandLeavesNoSubsystem() -> None:
     user.subsystemLookup[b"echo"] = lambda data, avatar: "the protocol"
     user.conn = FakeConnection()
     assert user.lookupSubsystem(b"echo", b"") == "the protocol"
-    assert user.lookupSubsystem(b"sftp", b"") is None
+    assert user.lookupSubsystem(b"sftp", b"") is not None
+    assert user.lookupSubsystem(b"nothing", b"") is None
     user.conn = FakeConnection(Restrictions(forcedCommand=b"x"))
     assert user.lookupSubsystem(b"echo", b"") is None
+    assert user.lookupSubsystem(b"sftp", b"") is None
+
+
+def test_aPolicyWithoutFilesHasNoSftp() -> None:
+    policy = SessionPolicy(files=FilePolicy(offered=False))
+    user = login(UnixSSHRealm(policy, Clock()))
+    user.conn = FakeConnection(Restrictions(forcedCommand=b"internal-sftp"))
+    assert user.lookupSubsystem(b"sftp", b"") is None
+    user.conn = FakeConnection()
+    assert user.lookupSubsystem(b"sftp", b"") is None
+
+
+def test_internalSftpAsAForcedCommandIsTheSubsystem() -> None:
+    user = login(UnixSSHRealm(reactor=Clock()))
+    for command, readOnly in [(b"internal-sftp", False), (b" internal-sftp  -R ", True)]:
+        user.conn = FakeConnection(Restrictions(forcedCommand=command))
+        assert user.lookupSubsystem(b"sftp", b"").readOnly is readOnly
+        assert user.lookupSubsystem(b"echo", b"") is None
+
+
+def test_anOptionOfInternalSftpThatIsNotKnownLeavesNoSubsystem() -> None:
+    user = login(UnixSSHRealm(reactor=Clock()))
+    for command in (b"internal-sftp -P write", b"internal-sftp -d /srv", b"internal-sftpd", b""):
+        user.conn = FakeConnection(Restrictions(forcedCommand=command))
+        assert user.lookupSubsystem(b"sftp", b"") is None
 
 
 def test_logoutHangsUpWhatRunsAndTheRealmKnowsItUntilItEnds() -> None:

@@ -17,7 +17,12 @@ from twisted.internet.error import ProcessExitedAlready
 
 from limpet.core.outbound import OutboundBuffer
 from limpet.error import ConchError
-from limpet.interfaces import EnvironmentVariableNotPermitted, ISession, ISessionSetEnv
+from limpet.interfaces import (
+    EnvironmentVariableNotPermitted,
+    ISession,
+    ISessionSetEnv,
+    ISubsystemProgram,
+)
 from limpet.ssh.channel import SSHChannel
 from limpet.ssh.session.process import SSHSessionProcessProtocol, SubsystemProcessProtocol
 from limpet.ssh.session.requests import parseRequest_pty_req, parseRequest_window_change
@@ -118,6 +123,11 @@ class SSHSession(SSHChannel):
         name = getNS(data)[0]
         subsystem = self.avatar.lookupSubsystem(name, data)
         if not subsystem:
+            return
+        if ISubsystemProgram.providedBy(subsystem):
+            child = SSHSessionProcessProtocol(self)
+            subsystem.start(self._userSession(), child)  # type: ignore[no-untyped-call]
+            self._programRuns(child)
             return
         program = SubsystemProcessProtocol(self)
         wrapProcessProtocol(subsystem).makeConnection(program)
