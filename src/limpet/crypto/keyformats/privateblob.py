@@ -5,6 +5,12 @@
     ecdsa-sha2-nistp256   string curve, string point, mpint d
     ssh-ed25519           string public, string seed and public
 
+and with a certificate, whose type then stands in front:
+
+    ssh-rsa-cert-v01@openssh.com       string certificate, mpint d, iqmp, p, q
+    ecdsa-sha2-…-cert-v01@openssh.com  string certificate, mpint d
+    ssh-ed25519-cert-v01@openssh.com   string certificate, string public, string seed and public
+
 Rule: the private half is checked against the public half, so a key never signs as another.
 
 draft-ietf-sshm-ssh-agent section 3.2; OpenSSH's PROTOCOL.key section 3.
@@ -16,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
 from limpet.crypto import material
 from limpet.crypto.errors import BadKeyError
-from limpet.crypto.keyformats import publicblob
+from limpet.crypto.keyformats import certificateblob, publicblob
 from limpet.crypto.material import KeyMaterial, PrivateKeyObject
 from limpet.wire.errors import WireError
 from limpet.wire.fields import MP, NS, Reader
@@ -48,12 +54,7 @@ def decodeFields(reader: Reader) -> KeyMaterial:
     """
     keyType = reader.string(publicblob.MAX_TYPE_LENGTH)
     if keyType == publicblob.ED25519:
-        public, secret = reader.string(), reader.string()
-        material.ed25519Public(public)
-        seed, again = secret[: material.ED25519_KEY_SIZE], secret[material.ED25519_KEY_SIZE :]
-        if again != public:
-            raise BadKeyError("an Ed25519 private key whose two copies of the public key differ")
-        return KeyMaterial(material.ed25519Private(public, seed))
+        return _readEd25519(reader)
     if keyType in publicblob.EC_KEY_TYPES:
         if reader.string() != publicblob.EC_KEY_TYPES[keyType]:
             raise BadKeyError("an ECDSA key whose type and curve differ")
@@ -70,6 +71,49 @@ def decodeFields(reader: Reader) -> KeyMaterial:
             "the private half of this key is in a security key, which only an agent can use"
         )
     raise BadKeyError(f"a private key of a type that we do not know: {publicblob.shown(keyType)}")
+
+
+def decodeCertified(reader: Reader) -> tuple[bytes, KeyMaterial]:
+    """Read a private key that comes with its certificate, and leave the reader behind it.
+
+    Returns:
+        The certificate's blob, which is not verified, and the private key.
+
+    Raises:
+        BadKeyError: An unknown type, a key that we do not accept, or one that is not the
+            certificate's.
+        WireError: The fields are not there.
+    """
+    name = reader.string(publicblob.MAX_TYPE_LENGTH)
+    certificate = reader.string()
+    fields = certificateblob.decode(certificate)
+    if fields.keyType != name:
+        raise BadKeyError("a certificate of another type than the key that comes with it")
+    public = fields.key.keyObject
+    private: KeyMaterial
+    if isinstance(public, rsa.RSAPublicKey):
+        numbers = public.public_numbers()
+        d, _, p, q = (reader.mpint() for _ in range(4))
+        private = KeyMaterial(material.rsaPrivate(numbers.n, numbers.e, d, p, q))
+    elif fields.key.application is not None:
+        raise BadKeyError("the private half of this key is in a security key")
+    elif isinstance(public, ec.EllipticCurvePublicKey):
+        curve = material.curveOf(public).name
+        private = KeyMaterial(material.ecPrivate(curve, material.ecPoint(public), reader.mpint()))
+    else:
+        private = _readEd25519(reader)
+    if publicblob.encode(material.publicOf(private.keyObject)) != fields.keyBlob:
+        raise BadKeyError("a certificate for another key than the one that comes with it")
+    return certificate, private
+
+
+def _readEd25519(reader: Reader) -> KeyMaterial:
+    public, secret = reader.string(), reader.string()
+    material.ed25519Public(public)
+    seed, again = secret[: material.ED25519_KEY_SIZE], secret[material.ED25519_KEY_SIZE :]
+    if again != public:
+        raise BadKeyError("an Ed25519 private key whose two copies of the public key differ")
+    return KeyMaterial(material.ed25519Private(public, seed))
 
 
 def encode(private: PrivateKeyObject) -> bytes:
