@@ -73,7 +73,7 @@ NAMES_WITHOUT_A_PURPOSE = frozenset({"util", "utils", "helper", "helpers", "misc
 # documents it (`ssh_CHANNEL_DATA`, `request_pty_req`), and in the pack/parse pairs named after one.
 HANDLER_NAME = re.compile(
     r"_*(ssh|request|packet|global|channel|auth|ext|agentc?|open|cb|eb)_\w+"
-    r"|(parse|pack)\w*?_(pty_req|window_change|\w+)"
+    r"|(parse|pack|unpack)\w*?_(pty_req|window_change|\w+)"
 )
 CAMEL_CASE = re.compile(r"_{0,2}[a-zA-Z][a-zA-Z0-9]*|__[a-z_]+__|_")
 SNAKE_CASE_PARTS = frozenset({"aio"})  # asyncio's own style, because its users expect it

@@ -23,6 +23,8 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
+from limpet.error import ConchError
+
 MAX_LINE = 2000
 """Longest text of one line, in characters; longer ones are cut."""
 
@@ -72,6 +74,8 @@ class LineObserver:
             return
 
     def _shown(self, failure: Any) -> str:
+        if isinstance(failure.value, ConchError) and not self.isVerbose:
+            return _words(failure.value.value)
         kind = getattr(failure.type, "__name__", str(failure.type))
         text = f"{kind}: {failure.getErrorMessage()}"
         if self.isVerbose:
@@ -81,6 +85,10 @@ class LineObserver:
             method, filename, line = frames[-1][:3]
             text += f" ({os.path.basename(filename)}:{line} in {method})"
         return text
+
+
+def _words(value: Any) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _formatted(event: LogEvent) -> str:

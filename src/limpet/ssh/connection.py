@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from twisted.internet import defer
 from twisted.internet.error import ConnectionLost
+from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
 from limpet.core.authorizedkeys import UNRESTRICTED, Restrictions
@@ -505,9 +506,16 @@ class SSHConnection(SSHService):
             self._log.info("what else is refused on this connection is not logged")
         return self._refusals <= MAX_LOGGED_REFUSALS
 
-    def _refuseChannel(self, senderChannel: int, error: Exception) -> None:
+    def _refuseChannel(self, senderChannel: int, error: BaseException | None) -> None:
         if self.mayLogRefusal():
-            self._log.failure("a channel was not opened", Failure(error))
+            who = getattr(self.transport, "logPrefix", None)
+            self._log.failure(
+                "{who}: a channel was refused",
+                Failure(error),
+                # An application's refusal is no fault; anything else that was raised is one.
+                level=LogLevel.info if isinstance(error, ConchError) else LogLevel.critical,
+                who="-" if who is None else who(),
+            )
         text: Any = "unknown failure"
         code: Any = OPEN_CONNECT_FAILED
         if isinstance(error, ConchError):

@@ -1,4 +1,5 @@
-"""The bodies of channel requests and of channel types (RFC 4254 sections 6 and 7, RFC 4335).
+"""The bodies of channel requests and of channel types (RFC 4254 sections 6 and 7, RFC 4335, and
+OpenSSH's PROTOCOL, section 2.4).
 
 Rule: a dataclass has the fields of one body in the order of the wire; `encode` and `decode` are
 inverse, and `decode` raises a WireError for anything else. Whoever acts on a body checks its
@@ -10,7 +11,7 @@ wire has the columns first.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from limpet.wire.errors import BadField, Truncated
@@ -268,5 +269,97 @@ class TcpListen:
     def decode(cls, data: bytes) -> TcpListen:
         reader = Reader(data)
         body = cls(reader.string(), reader.u32())
+        reader.end()
+        return body
+
+
+@dataclass(frozen=True)
+class UnixForward:
+    """direct-streamlocal@openssh.com: connect to a Unix socket (OpenSSH's PROTOCOL, section 2.4).
+
+    Attributes:
+        path: The socket.
+        originHost: Reserved; OpenSSH sends where the connection came from.
+        originPort: Reserved, likewise.
+    """
+
+    path: bytes
+    originHost: bytes = b""
+    originPort: int = 0
+
+    def encode(self) -> bytes:
+        return NS(self.path) + NS(self.originHost) + u32(self.originPort)
+
+    @classmethod
+    def decode(cls, data: bytes) -> UnixForward:
+        reader = Reader(data)
+        body = cls(reader.string(), reader.string(), reader.u32())
+        reader.end()
+        return body
+
+
+@dataclass(frozen=True)
+class UnixForwarded:
+    """forwarded-streamlocal@openssh.com: somebody connected to a Unix socket that was asked for.
+
+    Attributes:
+        path: The socket, as the request had it.
+        reserved: Empty.
+    """
+
+    path: bytes
+    reserved: bytes = b""
+
+    def encode(self) -> bytes:
+        return NS(self.path) + NS(self.reserved)
+
+    @classmethod
+    def decode(cls, data: bytes) -> UnixForwarded:
+        reader = Reader(data)
+        body = cls(reader.string(), reader.string())
+        reader.end()
+        return body
+
+
+@dataclass(frozen=True)
+class UnixListen:
+    """streamlocal-forward@openssh.com and cancel-streamlocal-forward@openssh.com."""
+
+    path: bytes
+
+    def encode(self) -> bytes:
+        return NS(self.path)
+
+    @classmethod
+    def decode(cls, data: bytes) -> UnixListen:
+        reader = Reader(data)
+        body = cls(reader.string())
+        reader.end()
+        return body
+
+
+@dataclass(frozen=True)
+class X11Request:
+    """x11-req (RFC 4254 section 6.3.1).
+
+    Attributes:
+        single: Whether only one connection is to be forwarded.
+        protocol: The name of the authentication protocol, b"MIT-MAGIC-COOKIE-1".
+        cookie: What it needs, in hexadecimal digits; a secret.
+        screen: The number of the screen.
+    """
+
+    single: bool
+    protocol: bytes
+    cookie: bytes = field(repr=False)
+    screen: int = 0
+
+    def encode(self) -> bytes:
+        return boolean(self.single) + NS(self.protocol) + NS(self.cookie) + u32(self.screen)
+
+    @classmethod
+    def decode(cls, data: bytes) -> X11Request:
+        reader = Reader(data)
+        body = cls(reader.boolean(), reader.string(), reader.string(), reader.u32())
         reader.end()
         return body

@@ -1,0 +1,114 @@
+"""Listening sockets of forwarding: where a client, or a user at this machine, asked for one.
+
+Rule: one that was asked for without an address, or with one that is not to be had, is for this
+machine alone.
+
+    address asked for        with gateway ports         without
+    ""  *                    all addresses              loopback
+    0.0.0.0  ::              all of that family         loopback
+    localhost                loopback                   loopback
+    127.0.0.1  ::1           that one                   that one
+    another                  that one                   loopback
+
+RFC 4254 section 7.1; ssh_config(5) and sshd_config(5), GatewayPorts.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet.error import CannotListenError
+
+from limpet.streams import PromptConnection
+
+BACKLOG = 128
+"""Connections that may wait to be accepted, as on the server's own port."""
+
+LOOPBACK = ("127.0.0.1", "::1")
+EVERY_ADDRESS = ("0.0.0.0", "::")
+
+
+class AcceptedConnection(PromptConnection, tcp.Server):
+    """One connection that was accepted."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        with suppress(OSError):
+            self.setTcpNoDelay(True)
+
+
+class ForwardedPort(tcp.Port):
+    """A listening socket; one for IPv6 leaves IPv4 to another."""
+
+    transport = AcceptedConnection
+
+    def createInternetSocket(self) -> socket.socket:
+        """A socket that does not take the other family's connections."""
+        made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
+        if self.addressFamily == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        return made
+
+
+def addressesFor(asked: str, gatewayPorts: bool) -> Sequence[str]:
+    """The addresses to bind for the one that was asked for; a name is returned as it is."""
+    if asked in LOOPBACK:
+        return (asked,)
+    if asked == "localhost" or not gatewayPorts:
+        return LOOPBACK
+    if asked in ("", "*"):
+        return EVERY_ADDRESS
+    return (asked,)
+
+
+class Listener:
+    """Sockets that listen for one request: for one port, mostly on two addresses.
+
+    Attributes:
+        port: The port that they have.
+    """
+
+    def __init__(self, ports: Sequence[Any]) -> None:
+        self._ports = tuple(ports)
+        self.port: int = self._ports[0].getHost().port
+
+    def stopListening(self) -> None:
+        """Accept no more."""
+        for port in self._ports:
+            port.stopListening()
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where they listen."""
+        return [(port.getHost().host, port.getHost().port) for port in self._ports]
+
+
+def listenOn(reactor: Any, addresses: Sequence[str], port: int, factory: Any) -> Listener:
+    """Listen on numeric addresses, all with the same port.
+
+    Args:
+        reactor: Provides IReactorFDSet.
+        addresses: Where. It is enough if one of them is to be had: a machine may have no IPv6.
+        port: The port; 0 takes a free one.
+        factory: Makes the protocols.
+
+    Raises:
+        CannotListenError: None of them is to be had.
+    """
+    ports: list[ForwardedPort] = []
+    failure: CannotListenError | None = None
+    for address in addresses:
+        made = ForwardedPort(port, factory, BACKLOG, address, reactor)
+        try:
+            made.startListening()
+        except CannotListenError as error:
+            failure = failure or error
+            continue
+        ports.append(made)
+        port = made.getHost().port  # type: ignore[no-untyped-call]
+    if not ports:
+        raise failure or CannotListenError(None, port, OSError("no address"))
+    return Listener(ports)
