@@ -28,6 +28,7 @@ from limpet.core.negotiation import AlgorithmLists
 from limpet.core.patterns import matchPattern
 from limpet.core.rekey import RekeyPolicy
 from limpet.core.sshconfig import (
+    COMMAND_LINE,
     BadConfig,
     BadPlace,
     BadToken,
@@ -372,16 +373,18 @@ def _readRegular(path: str, source: Source, ownersOnly: bool = False) -> str | N
         return None
     except OSError as failure:
         raise source.error(f"{path}: {failure.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise source.error(f"{path} is not a regular file")
         if ownersOnly:
             _checkOwner(path, found, source)
-        try:
+        with open(descriptor, "rb", closefd=False) as file:
             return _text(file.read(MAX_FILE_LENGTH + 1))
-        except OSError as failure:
-            raise source.error(f"{path}: {failure.strerror}") from None
+    except OSError as failure:
+        raise source.error(f"{path}: {failure.strerror}") from None
+    finally:
+        os.close(descriptor)
 
 
 def _checkOwner(path: str, found: os.stat_result, source: Source) -> None:
@@ -456,7 +459,8 @@ class _Machine:
     def tokens(self, settings: Settings, hostName: str, port: int) -> dict[str, str]:
         """What the tokens stand for that most keywords take."""
         name = socket.gethostname()
-        user = checkUser(settings.user())
+        isWritten = "user" in settings.values and settings.source("user") is not COMMAND_LINE
+        user = checkUser(settings.user(), allowSpaces=isWritten)
         jump = ",".join(str(host) for host in settings.get("proxyjump", ()))
         return {
             "C": connectionHash(name, hostName, str(port), user, jump),
@@ -602,9 +606,12 @@ class _Builder:
 
     def _jumps(self) -> tuple[JumpHost, ...]:
         jumps: tuple[JumpHost, ...] = self._settings.get("proxyjump", ())
-        # `Host *` with a ProxyJump is about the host on the way, too, which is reached directly.
-        if len(jumps) == 1 and jumps[0].host in (self._settings.originalHost, self._hostName):
-            return ()
+        # `Host *` with a ProxyJump is about the jump host, too.
+        if jumps and jumps[-1].host in (self._settings.originalHost, self._hostName):
+            raise self._settings.source("proxyjump").error(
+                f"ProxyJump leads to {self._settings.originalHost} through itself; "
+                f"write above it: Host {self._settings.originalHost}, and ProxyJump none"
+            )
         return jumps
 
     def _proxyCommand(self) -> str | None:

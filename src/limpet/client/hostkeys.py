@@ -110,10 +110,13 @@ def _readRegular(path: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (FileNotFoundError, NotADirectoryError):
         return b""
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return b""
-        return file.read(MAX_FILE_LENGTH + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_FILE_LENGTH + 1)
+    finally:
+        os.close(descriptor)
 
 
 def appendLines(path: str, lines: Sequence[bytes]) -> None:

@@ -39,7 +39,7 @@ def splitCommand(
             close.
         BadToken: A token is not among `tokens`.
     """
-    words = _words(text)
+    words = _beforeComment(_words(text))
     if words[-2:] == [*_QUIET]:
         words = words[:-2]
     if words[:1] == ["exec"]:
@@ -63,6 +63,13 @@ def _words(text: str) -> list[str]:
         return _joined(list(lexer))
     except ValueError:
         raise NeedsShell("a quote in it does not close") from None
+
+
+def _beforeComment(words: list[str]) -> list[str]:
+    for index, word in enumerate(words):
+        if word.startswith("#"):
+            return words[:index]
+    return words
 
 
 def _joined(words: list[str]) -> list[str]:

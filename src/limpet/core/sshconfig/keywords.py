@@ -166,7 +166,7 @@ KEYWORDS: dict[str, Keyword] = _table(
     Keyword("CASignatureAlgorithms", one(_algorithms)),
     Keyword("RequiredRSASize", _integer),
     Keyword("RekeyLimit", values.rekeyLimit),
-    Keyword("Compression", _flag),
+    Keyword("Compression", one(lambda word: choice("yes", "no")(word) == "yes")),
     # ── Who the server is ──
     Keyword(
         "StrictHostKeyChecking",

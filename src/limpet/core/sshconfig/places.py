@@ -83,13 +83,18 @@ def checkHost(name: str) -> str:
     return name
 
 
-def checkUser(name: str) -> str:
+def checkUser(name: str, allowSpaces: bool = False) -> str:
     """`name` if it can be the name of a user.
 
+    Args:
+        name: The name.
+        allowSpaces: Whether there may be spaces in it, as in a name that somebody wrote into a
+            configuration file of their own.
+
     Raises:
-        BadPlace: As for hosts; a backslash may stand in it (DOMAIN\\\\user), not at its end.
+        BadPlace: As for hosts; a backslash may stand in it (DOMAIN\\user), not at its end.
     """
-    _checkName(name, "user name", _NOT_IN_USERS)
+    _checkName(name.replace(" ", "_") if allowSpaces else name, "user name", _NOT_IN_USERS)
     if name.endswith("\\"):
         raise BadPlace(f"{name!r} is not a user name: it ends with a backslash")
     return name

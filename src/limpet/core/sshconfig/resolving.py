@@ -304,7 +304,7 @@ class Resolver:
                 elif name == "exec":
                     holds = self._world.matchExec(value, source, self.settings)
                 else:
-                    holds = matchPatternList(_bytes(value), _bytes(_CRITERIA[name](self)))
+                    holds = self._holds(name, value)
             else:
                 raise source.error(
                     f"Match {name}: there is no such criterion; there are "
@@ -313,6 +313,13 @@ class Resolver:
             seen.append(name)
             result = result and holds != negated
         return result and applies
+
+    def _holds(self, name: str, patterns: str) -> bool:
+        text = _CRITERIA[name](self)
+        # Unlike `Host`, these do not tell large letters from small.
+        if name in ("host", "originalhost"):
+            patterns, text = patterns.lower(), text.lower()
+        return matchPatternList(_bytes(patterns), _bytes(text))
 
     def _alone(self, name: str, seen: list[str], more: bool, joined: str, source: Source) -> bool:
         if joined:
