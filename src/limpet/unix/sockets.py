@@ -29,6 +29,7 @@ from zope.interface import implementer
 from limpet.error import ConchError
 from limpet.ssh.forwarding.channels import wordsFor
 from limpet.unix.accounts import Account, makeIdentityCheck
+from limpet.unix.ports import adoptPort
 from limpet.wire.numbers import OPEN_CONNECT_FAILED
 
 CONNECT, LISTEN, REMOVE = "connect", "listen", "remove"
@@ -79,10 +80,10 @@ class UnixSockets:
 
     Args:
         reactor: Provides IReactorSocket and IReactorTime.
-        account: Whose rights count.
+        account: Whose rights count; None for those of this process.
     """
 
-    def __init__(self, reactor: Any, account: Account) -> None:
+    def __init__(self, reactor: Any, account: Account | None = None) -> None:
         self._reactor = reactor
         self._account = account
 
@@ -112,10 +113,9 @@ class UnixSockets:
         """
 
         def accept(fd: int) -> UnixPort:
-            try:
-                port = self._reactor.adoptStreamPort(fd, socket.AF_UNIX, factory)
-            finally:
-                os.close(fd)
+            # Not adoptStreamPort, which sets the mode of the path to 0666, and unlinks it as root.
+            with socket.socket(fileno=fd) as made:
+                port = adoptPort(self._reactor, made, factory)
             return UnixPort(self, path, port)
 
         return self._have(LISTEN, path).addCallback(accept).addErrback(_toldToPeer)
@@ -125,7 +125,7 @@ class UnixSockets:
         self._have(REMOVE, path).addErrback(lambda _: None)
 
     def _have(self, action: str, path: bytes) -> Deferred[Any]:
-        if self._account.isCurrent():
+        if self._account is None or self._account.isCurrent():
             try:
                 made = perform(action, path)
             except OSError:
