@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 from limpet._version import __version__
 
 if TYPE_CHECKING:
+    from limpet.client.clients import Client, connect
     from limpet.dropin import ConchAlreadyLoaded, install_as_conch
 
-__all__ = ["ConchAlreadyLoaded", "__version__", "install_as_conch"]
+__all__ = ["Client", "ConchAlreadyLoaded", "__version__", "connect", "install_as_conch"]
 
 _LAZY = {
+    "Client": "limpet.client.clients",
     "ConchAlreadyLoaded": "limpet.dropin",
+    "connect": "limpet.client.clients",
     "install_as_conch": "limpet.dropin",
 }
 """Public name to the module that has it, which is imported at the first use of the name."""

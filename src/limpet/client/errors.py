@@ -7,7 +7,8 @@
     ├── AuthenticationFailed   it does not let the user in
     ├── ConnectionEnded        it was there, and is gone
     ├── RequestRefused         it does not do what was asked of it: no such command, no terminal
-    └── CommandFailed          the command ran, and failed; only where that was asked to be an error
+    ├── CommandFailed          the command ran, and failed; only where that was asked to be an error
+    └── CommandTimedOut        the command took longer than it may
 
 Rule: the text of an error is fit for a terminal: what comes from the peer is escaped, and it holds
 no secrets.
@@ -34,7 +35,14 @@ def shown(text: bytes | str) -> str:
 
 
 class ClientError(Exception):
-    """Something that a client was asked to do did not work out; its text is for a person."""
+    """Something that a client was asked to do did not work out; its text is for a person.
+
+    Attributes:
+        result: What a command had done by then, a `limpet.client.processes.Result`; None where it
+            was not about a command.
+    """
+
+    result: Any = None
 
 
 class ConnectFailed(ClientError):
@@ -74,11 +82,15 @@ class RequestRefused(ClientError):
 
 
 class CommandFailed(ClientError):
-    """A command ended with another status than 0.
+    """A command ended with another status than 0."""
 
-    Attributes:
-        result: What it did, a `limpet.client.processes.Result`.
-    """
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class CommandTimedOut(ClientError):
+    """A command was given up because it took too long."""
 
     def __init__(self, message: str, result: Any) -> None:
         super().__init__(message)

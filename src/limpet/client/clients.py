@@ -1,0 +1,342 @@
+"""The client in three lines, for programs: connect, run, and what it did.
+
+    client = await limpet.connect("deploy@web1")
+    result = await client.run("uname -a")
+    print(result.stdout, result.exitStatus)
+
+Rule: everything here is a Deferred, so it can be awaited, chained and cancelled; output is bytes; a
+failure is a `limpet.client.errors.ClientError` whose text a person can act on. The configuration is
+the user's own (`~/.ssh/config`, known_hosts, keys, agent), and what the caller says goes before it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from twisted.internet import defer
+from twisted.python.failure import Failure
+
+from limpet._reactor import getReactor
+from limpet.client import connecting
+from limpet.client.authenticating import Credentials
+from limpet.client.config import ClientConfig, ConfigError, loadClientConfig, parseDestination
+from limpet.client.connecting import ClientConnection
+from limpet.client.errors import ClientError, CommandTimedOut
+from limpet.client.hostpolicy import (
+    DocumentedKnownHosts,
+    HostKeyPolicy,
+    JudgedHostKeys,
+    KnownHostsPolicy,
+    PinnedHostKeys,
+)
+from limpet.client.processes import RemoteProcess, Result
+from limpet.client.programs import EXEC, SHELL, SUBSYSTEM, Program, Terminal
+from limpet.client.streams import StreamReceiver
+from limpet.core.sshconfig import BadPlace
+from limpet.ssh.keys import BadKeyError, Certificate, EncryptedKeyError, Key
+
+Text = str | bytes
+KeySource = Key | str | Path
+HostKeys = HostKeyPolicy | str | Path | Sequence[Key | str] | Callable[[str, int, Key], Any] | None
+
+
+def connect(
+    destination: str,
+    *,
+    user: str | None = None,
+    port: int | None = None,
+    password: Text | None = None,
+    keys: Iterable[KeySource] = (),
+    passphrase: Text | None = None,
+    certificates: Iterable[Certificate | str | Path] = (),
+    answer: Callable[[bytes, bytes, list[tuple[bytes, bool]]], Any] | None = None,
+    hostKeys: HostKeys = None,
+    options: Mapping[str, object] | None = None,
+    configFiles: Sequence[str | Path] | None = None,
+    only: bool = False,
+    ui: Any = None,
+    reactor: Any = None,
+) -> defer.Deferred[Client]:
+    """Connect to a host and log in.
+
+    Args:
+        destination: "host", "user@host" or "ssh://user@host:port"; a `Host` of the user's
+            configuration is one, too.
+        user: The name to log in under, in place of the configuration's.
+        port: The port, likewise.
+        password: A password, for the server's methods password and keyboard-interactive.
+        keys: Private keys to offer, or paths of their files, before those of the configuration.
+        passphrase: What the files in `keys` are encrypted with.
+        certificates: Certificates for any of the keys, or paths of their files.
+        answer: Answers what the server asks by keyboard-interactive: called with a title, a text
+            and a list of (prompt, echo); gives a list of bytes, or a Deferred of one.
+        hostKeys: Who vouches for the host: None for the user's known_hosts; the path of another
+            such file; a list of keys, or of fingerprints "SHA256:…"; a function of name, port and
+            `Key` that says True; a `KnownHostsFile`.
+        options: More of ssh_config(5), such as {"ConnectTimeout": 10, "ProxyJump": "bastion"};
+            before anything that files say.
+        configFiles: The files to read; None for the user's and the system's, () for none.
+        only: Whether keys, agent and passwords are only those given here.
+        ui: Whom to ask, an `IUserInterface`; None for nobody, so that a host that is not known is
+            refused and no passphrase asked for.
+        reactor: The reactor; None for Twisted's own.
+
+    Returns:
+        A Deferred of the `Client`. It fails with a `ClientError`: `ConnectFailed`,
+        `HandshakeFailed`, `HostKeyRefused`, `AuthenticationFailed`, `ConfigError`. It may be
+        cancelled.
+    """
+    try:
+        config = _configFor(destination, user, port, hostKeys, options, configFiles)
+        credentials = Credentials(
+            keys=[_keyFrom(key, passphrase) for key in keys],
+            certificates=[_certificateFrom(certificate) for certificate in certificates],
+            password=None if password is None else _bytes(password),
+            answer=answer,
+            only=only,
+        )
+        policy = _policyFor(hostKeys)
+    except ClientError:
+        return defer.fail()
+    connected = connecting.connect(
+        getReactor() if reactor is None else reactor,
+        config,
+        ui,
+        credentials=credentials,
+        hostKeys=policy,
+    )
+    return connected.addCallback(Client)
+
+
+def _configFor(
+    destination: str,
+    user: str | None,
+    port: int | None,
+    hostKeys: HostKeys,
+    options: Mapping[str, object] | None,
+    configFiles: Sequence[str | Path] | None,
+) -> ClientConfig:
+    try:
+        place = parseDestination(destination)
+    except BadPlace as failure:
+        raise ConfigError(f"{destination!r} is no destination: {failure}") from None
+    overrides: list[tuple[str, str]] = []
+    if (user := user if user is not None else place.user) is not None:
+        overrides.append(("User", user))
+    if (port := port if port is not None else place.port) is not None:
+        overrides.append(("Port", str(port)))
+    if isinstance(hostKeys, str | Path):
+        overrides.append(("UserKnownHostsFile", os.fspath(hostKeys)))
+    for name, value in (options or {}).items():
+        if isinstance(value, bool):
+            value = "yes" if value else "no"
+        overrides.append((name, str(value)))
+    files = None if configFiles is None else [Path(name) for name in configFiles]
+    return loadClientConfig(place.host, overrides=overrides, files=files)
+
+
+def _policyFor(hostKeys: Any) -> HostKeyPolicy:
+    if hostKeys is None or isinstance(hostKeys, str | Path):
+        return KnownHostsPolicy()
+    if isinstance(hostKeys, list | tuple | set | frozenset):
+        return PinnedHostKeys(hostKeys)
+    if callable(getattr(hostKeys, "verifyHostKey", None)):
+        return DocumentedKnownHosts(hostKeys)
+    if all(callable(getattr(hostKeys, name, None)) for name in ("verify", "algorithms")):
+        policy: HostKeyPolicy = hostKeys
+        return policy
+    if callable(hostKeys):
+        return JudgedHostKeys(hostKeys)
+    raise TypeError(f"{hostKeys!r} says nothing about host keys")
+
+
+def _keyFrom(source: KeySource, passphrase: Text | None) -> Key:
+    if isinstance(source, Key):
+        return source
+    path = Path(source).expanduser()
+    try:
+        return Key.fromFile(path, passphrase=passphrase)
+    except EncryptedKeyError:
+        raise ClientError(f"the key {path} is encrypted; give its passphrase") from None
+    except OSError as failure:
+        raise ClientError(f"the key {path} cannot be read: {failure.strerror}") from None
+    except BadKeyError as failure:
+        raise ClientError(f"the key {path} cannot be used: {failure}") from None
+
+
+def _certificateFrom(source: Certificate | str | Path) -> Certificate:
+    if isinstance(source, Certificate):
+        return source
+    path = Path(source).expanduser()
+    try:
+        return Certificate.fromString(path.read_bytes())
+    except OSError as failure:
+        raise ClientError(f"the certificate {path} cannot be read: {failure.strerror}") from None
+    except BadKeyError as failure:
+        raise ClientError(f"the certificate {path} cannot be used: {failure}") from None
+
+
+def _bytes(text: Text) -> bytes:
+    return text.encode("utf-8") if isinstance(text, str) else text
+
+
+class Client:
+    """A connection that is logged in, for running things on it.
+
+    It is an asynchronous context manager, which closes it at the end.
+
+    Attributes:
+        connection: The `ClientConnection` below.
+    """
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+
+    @property
+    def config(self) -> ClientConfig:
+        """What the connection was made from."""
+        return self.connection.config
+
+    @property
+    def closed(self) -> defer.Deferred[ClientError | None]:
+        """A new Deferred that fires when the connection is over; see `ClientConnection.closed`."""
+        return self.connection.closed
+
+    # ── programs ──────────────────────────────────────────────────────────────────────────────
+
+    def run(
+        self,
+        command: Text,
+        *,
+        input: bytes | IO[bytes] = b"",
+        env: Mapping[str, str] | None = None,
+        terminal: Terminal | None = None,
+        check: bool = False,
+        timeoutSeconds: float | None = None,
+    ) -> defer.Deferred[Result]:
+        """Run a command to its end.
+
+        Args:
+            command: The command line; the user's shell over there takes it apart.
+            input: What it reads from its standard input: bytes, or a file, which is sent as fast
+                as the command takes it.
+            env: Variables to set; servers take few of them (AcceptEnv).
+            terminal: A terminal to run it in; None for pipes. In a terminal its errors are among
+                its output.
+            check: Whether a command that does not end with status 0 is an error.
+            timeoutSeconds: When to give it up, and close its channel.
+
+        Returns:
+            A Deferred of the `Result`. It fails with `RequestRefused`, `ConnectionEnded`,
+            `CommandFailed` (where `check` is true) or `CommandTimedOut`. Cancelling it closes the
+            command's channel.
+        """
+        program = Program(EXEC, _bytes(command), _environment(env), terminal)
+        process = self._open(program, None, input)
+        process.collect()
+        # Its failure is that of `wait` as well.
+        process.started.addErrback(lambda ignored: None)
+        done: defer.Deferred[Any] = process.wait()
+        timer = None
+        timedOut = False
+
+        def giveUp() -> None:
+            nonlocal timedOut
+            timedOut = True
+            process.abort()
+
+        if timeoutSeconds is not None:
+            clock = self.connection.transport.clock
+            if clock is not None:
+                timer = clock.callLater(timeoutSeconds, giveUp)
+
+        def ended(outcome: Any) -> Any:
+            if timer is not None and timer.active():
+                timer.cancel()
+            result = process.result()
+            if timedOut:
+                raise CommandTimedOut(f"{program} took longer than {timeoutSeconds:g} s", result)
+            if isinstance(outcome, Failure):
+                if outcome.check(defer.CancelledError):
+                    process.abort()
+                elif isinstance(outcome.value, ClientError):
+                    outcome.value.result = result
+                return outcome
+            return result.check() if check else result
+
+        return done.addBoth(ended)
+
+    def start(
+        self,
+        command: Text | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        terminal: Terminal | None = None,
+        stderr: str | None = None,
+    ) -> defer.Deferred[RemoteProcess]:
+        """Start a command, or a shell, and talk to it while it runs.
+
+        Args:
+            command: The command line; None for the user's shell.
+            env: Variables to set.
+            terminal: A terminal to run it in; None for pipes.
+            stderr: Where its errors go: None for an output of their own,
+                `limpet.client.processes.STDOUT` or `DISCARD`.
+
+        Returns:
+            A Deferred of the `RemoteProcess`; it fails with `RequestRefused` or `ConnectionEnded`.
+        """
+        kind, line = (SHELL, b"") if command is None else (EXEC, _bytes(command))
+        return self._open(Program(kind, line, _environment(env), terminal), stderr).started
+
+    def subsystem(self, name: Text, protocol: Any = None) -> defer.Deferred[Any]:
+        """Start a subsystem.
+
+        Args:
+            name: Its name, "sftp".
+            protocol: A `Protocol` to connect to it; its transport is the channel. None for a
+                `RemoteProcess` in its place.
+
+        Returns:
+            A Deferred of the protocol or the process; it fails with `RequestRefused` or
+            `ConnectionEnded`.
+        """
+        program = Program(SUBSYSTEM, _bytes(name))
+        if protocol is None:
+            return self._open(program, None).started
+        receiver = StreamReceiver(program, protocol)
+        self.connection.connection.openChannel(receiver.channel)
+        return receiver.connected
+
+    def _open(
+        self, program: Program, stderr: str | None, input: bytes | IO[bytes] | None = None
+    ) -> RemoteProcess:
+        process = RemoteProcess(program, lambda: self.connection.closed, stderr, input)
+        self.connection.connection.openChannel(process.channel)
+        return process
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────
+
+    def close(self) -> defer.Deferred[ClientError | None]:
+        """Close the connection behind what was written, and all that runs on it.
+
+        Returns:
+            A Deferred that fires when it is closed.
+        """
+        return self.connection.close()
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+
+def _environment(variables: Mapping[str, str] | None) -> dict[bytes, bytes]:
+    return {os.fsencode(name): os.fsencode(value) for name, value in (variables or {}).items()}
+
+
+__all__ = ["Client", "connect"]

@@ -1,0 +1,442 @@
+"""A program that runs far away, as a program here uses it: written to, read from, waited for.
+
+Rule: bytes in, bytes out, each once and in order. What nobody reads is withheld from the server
+once `HIGH_WATER` bytes wait, so that memory stays bounded; and nothing waits for ever without a
+reason: a read that only the other, unread output holds up fails, and says so.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import IO, Any
+
+from twisted.internet import defer
+
+from limpet.client.errors import ClientError, CommandFailed, ConnectionEnded
+from limpet.client.programs import Ending, Program, ProgramChannel
+
+HIGH_WATER = 1 << 20
+"""Bytes that wait to be read above which the server gets no more window (ours)."""
+
+MAX_UNREAD = 16 << 20
+"""Most bytes of one output that wait while somebody reads the other one (ours)."""
+
+READ_SIZE = 65536
+"""How much of a file is sent at a time, in bytes."""
+
+STDOUT = "stdout"
+"""For `stderr`: the same as standard output, in the order in which the server sends both."""
+
+DISCARD = "discard"
+"""For `stderr`: nowhere."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did.
+
+    Attributes:
+        command: The command.
+        stdout: What it wrote to standard output.
+        stderr: What it wrote to standard error.
+        exitStatus: Its exit status; None where a signal ended it, or the server does not say.
+        exitSignal: The signal that ended it, "TERM"; None where none did.
+    """
+
+    command: str
+    stdout: bytes
+    stderr: bytes
+    exitStatus: int | None
+    exitSignal: str | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended with status 0."""
+        return self.exitStatus == 0
+
+    def check(self) -> Result:
+        """This result; CommandFailed where the command did not succeed."""
+        if self.succeeded:
+            return self
+        raise CommandFailed(
+            describeEnding(self.command, self.exitStatus, self.exitSignal, self.stderr), self
+        )
+
+
+def describeEnding(
+    command: str, exitStatus: int | None, exitSignal: str | None, stderr: bytes = b""
+) -> str:
+    """One line on how a command ended, with the last line of its errors."""
+    if exitSignal is not None:
+        how = f"was ended by signal {exitSignal}"
+    elif exitStatus is not None:
+        how = f"ended with status {exitStatus}"
+    else:
+        how = "ended, and the server did not say how"
+    said = stderr.decode("utf-8", "backslashreplace").strip().rpartition("\n")[2]
+    text = f"{command} {how}"
+    return f"{text}: {said[:200]}" if said else text
+
+
+class _Output:
+    """One output: what has come and was not read yet."""
+
+    def __init__(self) -> None:
+        self.chunks: deque[bytes] = deque()
+        self.size = 0
+        self.ended = False
+        self.reader: defer.Deferred[bytes] | None = None
+
+    def take(self, most: int) -> bytes:
+        """All that waits, or `most` bytes of it."""
+        if most < 0 or self.size <= most:
+            data = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+            self.chunks.clear()
+            self.size = 0
+            return data
+        taken: list[bytes] = []
+        left = most
+        while left:
+            chunk = self.chunks.popleft()
+            if len(chunk) > left:
+                self.chunks.appendleft(chunk[left:])
+                chunk = chunk[:left]
+            taken.append(chunk)
+            left -= len(chunk)
+        self.size -= most
+        return b"".join(taken)
+
+
+class RemoteProcess:
+    """A program that was started.
+
+    Args:
+        program: What to run.
+        closed: The connection's own end: gives a Deferred of why it ended.
+        stderr: Where its errors go: None for an output of their own, `STDOUT` or `DISCARD`.
+        input: All that it is to read, then its input ends; None leaves that to `write`.
+
+    Attributes:
+        program: What runs.
+        channel: Its channel.
+        ending: How it ended; None while it runs.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        closed: Callable[[], defer.Deferred[ClientError | None]],
+        stderr: str | None = None,
+        input: bytes | IO[bytes] | None = None,
+    ) -> None:
+        self.program = program
+        self.channel = ProgramChannel(program, self)
+        self.ending: Ending | None = None
+        self.started: defer.Deferred[RemoteProcess] = defer.Deferred(lambda _: self.abort())
+        self._closedConnection = closed
+        self._stderr = stderr
+        self._input = input
+        self._out = _Output()
+        self._err = _Output()
+        self._unlimited = False
+        self._failure: ClientError | None = None
+        self._waiting: list[defer.Deferred[Any]] = []
+        self._writers: list[defer.Deferred[None]] = []
+
+    # ── in ────────────────────────────────────────────────────────────────────────────────────
+
+    def write(self, data: bytes) -> None:
+        """Send `data` to the program's standard input; what cannot go at once waits in memory.
+
+        Wait for `drained` now and then where there is much of it.
+        """
+        self.channel.write(data)
+
+    def drained(self) -> defer.Deferred[None]:
+        """A Deferred that fires when nothing of what was written waits in memory any more.
+
+        It fails with `ConnectionEnded` where it never will.
+        """
+        if not self.channel.bufferedBytes:
+            return defer.succeed(None)
+        if self.ending is not None:
+            return defer.fail(self._failure or ConnectionEnded(f"{self.program} has ended"))
+        waiting: defer.Deferred[None] = defer.Deferred(self._writers.remove)
+        self._writers.append(waiting)
+        return waiting
+
+    def writeEOF(self) -> None:
+        """The program's standard input is at its end, behind all that was written."""
+        self.channel.sendEOF()
+
+    def sendFile(self, file: IO[bytes]) -> None:
+        """Send a file's bytes, as fast as the program takes them, and then the end of its input."""
+        self.channel.registerProducer(_FileProducer(file, self.channel), False)
+
+    def signal(self, name: str) -> None:
+        """Send the program a signal, "TERM"; servers need not pass it on (OpenSSH does)."""
+        self.channel.sendSignal(name)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Its terminal has another size."""
+        self.channel.resize(rows, columns)
+
+    def close(self) -> None:
+        """Close the channel, behind what was written: the server hangs up on the program."""
+        self.channel.loseConnection()
+
+    def abort(self) -> None:
+        """Close the channel at once; what still waits is given up."""
+        self.channel.abortConnection()
+
+    # ── out ───────────────────────────────────────────────────────────────────────────────────
+
+    def read(self, most: int = -1) -> defer.Deferred[bytes]:
+        """What the program wrote to standard output.
+
+        Args:
+            most: How many bytes at most; any number where it is negative.
+
+        Returns:
+            A Deferred of at least one byte; of none at the end of the output. It fails with a
+            `ClientError` where the connection ended first.
+        """
+        return self._read(self._out, most)
+
+    def readError(self, most: int = -1) -> defer.Deferred[bytes]:
+        """What it wrote to standard error; as `read`."""
+        return self._read(self._err, most)
+
+    async def readAll(self) -> bytes:
+        """All that it still writes to standard output."""
+        chunks = []
+        while chunk := await self.read():
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def readUntil(self, mark: bytes, most: int = HIGH_WATER) -> bytes:
+        """Standard output up to and with the first `mark`; or up to its end, where there is none.
+
+        Raises:
+            ValueError: There is none within `most` bytes; nothing of them is lost.
+        """
+        data = bytearray()
+        while True:
+            at = data.find(mark)
+            if at >= 0:
+                at += len(mark)
+                self._putBack(bytes(data[at:]))
+                return bytes(data[:at])
+            if len(data) > most:
+                self._putBack(bytes(data))
+                raise ValueError(f"no {mark!r} within {most} bytes")
+            chunk = await self.read()
+            if not chunk:
+                return bytes(data)
+            data += chunk
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The lines of standard output, with their ends."""
+        return self._lines()
+
+    async def _lines(self) -> AsyncIterator[bytes]:
+        while line := await self.readUntil(b"\n"):
+            yield line
+
+    def _putBack(self, data: bytes) -> None:
+        if data:
+            self._out.chunks.appendleft(data)
+            self._out.size += len(data)
+
+    def _read(self, output: _Output, most: int) -> defer.Deferred[bytes]:
+        if output.reader is not None:
+            raise RuntimeError("somebody waits for this output already")
+        if output.size:
+            data = output.take(most)
+            self._regulate()
+            return defer.succeed(data)
+        if self._failure is not None:
+            return defer.fail(self._failure)
+        if output.ended or most == 0:
+            return defer.succeed(b"")
+
+        def cancelled(ignored: Any) -> None:
+            output.reader = None
+
+        reading: defer.Deferred[bytes] = defer.Deferred(cancelled)
+        output.reader = reading
+        self._regulate()
+        return reading.addCallback(lambda ignored: output.take(most) if output.size else b"")
+
+    def _regulate(self) -> None:
+        """Let the server send as long as somebody reads."""
+        if self._unlimited:
+            return
+        out, err = self._out, self._err
+        full = out.size + err.size >= HIGH_WATER
+        for output, other, name in ((out, err, "stderr"), (err, out, "stdout")):
+            if output.reader is None:
+                continue
+            # Both come over one window: who reads one has to be sent the other as well.
+            if other.size < MAX_UNREAD:
+                full = False
+                continue
+            reader, output.reader = output.reader, None
+            reader.errback(
+                ClientError(
+                    f"{MAX_UNREAD >> 20} MiB of {name} are unread, and nothing else comes before"
+                    " them: read both outputs, or start the program with stderr=STDOUT or DISCARD"
+                )
+            )
+        if full:
+            self.channel.pauseProducing()
+        else:
+            self.channel.resumeProducing()
+
+    def collect(self) -> None:
+        """Take everything that comes, whether or not somebody reads it."""
+        self._unlimited = True
+        self.channel.resumeProducing()
+
+    def wait(self) -> defer.Deferred[Ending]:
+        """How it ended, once it has.
+
+        Output that nobody reads holds a program up: read it first, or `collect` it.
+
+        Returns:
+            A Deferred of the `Ending`; it fails with a `ClientError` where the connection ended
+            before the server said.
+        """
+        if self._failure is not None:
+            return defer.fail(self._failure)
+        if self.ending is not None and not self.ending.lost:
+            return defer.succeed(self.ending)
+        waiting: defer.Deferred[Ending] = defer.Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        return waiting
+
+    def result(self) -> Result:
+        """What was collected, and how it ended so far."""
+        ending = self.ending or Ending()
+        return Result(
+            self.program.command.decode("utf-8", "backslashreplace"),
+            self._out.take(-1) if self._out.size else b"",
+            self._err.take(-1) if self._err.size else b"",
+            ending.exitStatus,
+            ending.exitSignal,
+        )
+
+    # ── what the channel tells ────────────────────────────────────────────────────────────────
+
+    def programAsked(self) -> None:
+        source, self._input = self._input, None
+        if isinstance(source, bytes):
+            if source:
+                self.write(source)
+            self.writeEOF()
+        elif source is not None:
+            self.sendFile(source)
+
+    def programStarted(self) -> None:
+        self.started.callback(self)
+
+    def programRefused(self, why: ClientError) -> None:
+        self._failure = why
+        self.ending = Ending()
+        if not self.started.called:
+            self.started.errback(why)
+        self._endAll()
+
+    def outputReceived(self, data: bytes) -> None:
+        self._take(self._out, data)
+
+    def errorReceived(self, data: bytes) -> None:
+        if self._stderr == STDOUT:
+            self._take(self._out, data)
+        elif self._stderr != DISCARD:
+            self._take(self._err, data)
+
+    def _take(self, output: _Output, data: bytes) -> None:
+        output.chunks.append(data)
+        output.size += len(data)
+        self._wake(output)
+        self._regulate()
+
+    def _wake(self, output: _Output) -> None:
+        reader, output.reader = output.reader, None
+        if reader is not None:
+            reader.callback(b"")
+
+    def outputEnded(self) -> None:
+        """Told before `programEnded`, which knows whether this is a true end."""
+        if self.channel.inputEnded:
+            self._endOutputs()
+
+    def _endOutputs(self) -> None:
+        for output in (self._out, self._err):
+            output.ended = True
+            self._wake(output)
+
+    def outputPaused(self, paused: bool) -> None:
+        if not paused:
+            writers, self._writers = self._writers, []
+            for writer in writers:
+                writer.callback(None)
+
+    def programEnded(self, ending: Ending) -> None:
+        self.ending = ending
+        if ending.lost:
+            # Why, the connection knows in a moment.
+            self._closedConnection().addCallback(self._lost)
+            return
+        if not self.started.called:
+            self.started.errback(ConnectionEnded(f"{self.program} was given up"))
+        self._endOutputs()
+        self._endAll()
+
+    def _lost(self, why: ClientError | None) -> None:
+        text = f"the connection ended while {self.program} ran"
+        self._failure = ConnectionEnded(f"{text}: {why}" if why is not None else text)
+        if not self.started.called:
+            self.started.errback(self._failure)
+        self._endAll()
+
+    def _endAll(self) -> None:
+        """Answer everybody who waits."""
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            if self._failure is not None:
+                deferred.errback(self._failure)
+            else:
+                deferred.callback(self.ending)
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            writer.errback(self._failure or ConnectionEnded(f"{self.program} has ended"))
+        for output in (self._out, self._err):
+            reader, output.reader = output.reader, None
+            if reader is not None:
+                if self._failure is not None:
+                    reader.errback(self._failure)
+                else:
+                    reader.callback(b"")
+
+
+class _FileProducer:
+    """Sends a file, a piece whenever the channel asks (IPullProducer)."""
+
+    def __init__(self, file: IO[bytes], channel: ProgramChannel) -> None:
+        self._file = file
+        self._channel = channel
+
+    def resumeProducing(self) -> None:
+        data = self._file.read(READ_SIZE)
+        if data:
+            self._channel.write(data)
+        else:
+            self._channel.unregisterProducer()
+            self._channel.sendEOF()
+
+    def stopProducing(self) -> None:
+        """The channel is closed."""
