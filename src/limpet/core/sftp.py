@@ -88,6 +88,10 @@ class HandleTable(Generic[_T]):
         except KeyError:
             raise _badHandle() from None
 
+    def items(self) -> list[tuple[bytes, _T]]:
+        """All handles and what they mean."""
+        return list(self._open.items())
+
     def clear(self) -> list[_T]:
         """Forget all handles, and return what they meant."""
         items = list(self._open.values())

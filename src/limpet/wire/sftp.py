@@ -171,9 +171,14 @@ EXTENSION_VERSIONS: dict[bytes, bytes] = {
 }
 """The data with which each is announced in VERSION."""
 
-DRAFT_SYMLINK_CLIENTS = (b"SSH-2.0-AsyncSSH", b"SSH-2.0-libssh_", b"SSH-2.0-libssh-")
+DRAFT_SYMLINK_CLIENTS = (
+    b"SSH-2.0-AsyncSSH",
+    b"SSH-2.0-Twisted",
+    b"SSH-2.0-libssh_",
+    b"SSH-2.0-libssh-",
+)
 """Clients that send SYMLINK to us in the draft's order, link then target. OpenSSH sends the target
-first, and everybody followed; these do so only where the server calls itself OpenSSH."""
+first, and nearly everybody followed, some only where the server calls itself OpenSSH."""
 
 # ── Fields ────────────────────────────────────────────────────────────────────────────────────
 
