@@ -34,6 +34,7 @@ async def serve(port: int, hostKey: str, authorizedKeys: str) -> None:
         server_host_keys=[hostKey],
         authorized_client_keys=authorizedKeys,
         process_factory=runCommand,
+        sftp_factory=True,
         encoding=None,
     )
     await asyncio.get_running_loop().create_future()

@@ -106,6 +106,7 @@ KbdInteractiveAuthentication no
 PrintMotd no
 PrintLastLog no
 AcceptEnv LANG LC_* GIT_PROTOCOL
+Subsystem sftp internal-sftp
 MaxStartups 1000
 MaxSessions 1000
 LogLevel ERROR
