@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import Any
 
 from limpet.crypto.certificates import Certificate
 from limpet.crypto.errors import (
@@ -87,6 +88,22 @@ def loadOrCreateKey(
     if key.isPublic():
         raise BadKeyError("a public key where a private one is needed")
     return key
+
+
+def _getPersistentRSAKey(location: Any, keySize: int = 4096) -> Key:
+    """The RSA key in a file, made with its directory if it does not exist: what manholes use.
+
+    Args:
+        location: The file, a `FilePath`.
+        keySize: The size of a new key, in bits.
+
+    Raises:
+        ValueError: `keySize` is none that we make.
+    """
+    directory = location.parent()
+    if not directory.exists():
+        directory.makedirs()
+    return loadOrCreateKey(location.path, "rsa", keySize)
 
 
 def isPrivateToOwner(filename: str | os.PathLike[str]) -> bool:

@@ -205,10 +205,23 @@ class SSHSession(SSHChannel):
         """The client's window has another size. Body: uint32 columns, rows, width, height."""
 
         def start() -> None:
-            geometry = parseRequest_window_change(data)
-            self._userSession().windowChanged(_clamped(geometry))
+            geometry = _clamped(parseRequest_window_change(data))
+            try:
+                self._userSession().windowChanged(geometry)
+            except NotImplementedError:
+                # That of Twisted's manhole; the terminal behind it would know what to do.
+                terminal = self._terminalProtocol()
+                if terminal is None:
+                    raise BadField("the session takes no change of its window") from None
+                terminal.terminalSize(geometry[1], geometry[0])
 
         return self._attempt("window-change", start)
+
+    def _terminalProtocol(self) -> Any:
+        """The `ITerminalProtocol` that takes our input, where one does; else None."""
+        write = getattr(getattr(self.client, "transport", None), "write", None)
+        terminal = getattr(getattr(write, "__self__", None), "terminalProtocol", None)
+        return terminal if hasattr(terminal, "terminalSize") else None
 
     def request_signal(self, data: bytes) -> int:
         """Send the program a signal. Body: string name, without "SIG" (RFC 4254 section 6.9).
@@ -290,7 +303,10 @@ class SSHSession(SSHChannel):
         if isinstance(self.client, SSHSessionProcessProtocol):
             self.client.uncouple()
         if self.session is not None:
-            self.session.eofReceived()
+            try:
+                self.session.eofReceived()
+            except NotImplementedError:  # that of Twisted's manhole
+                self.conn.sendClose(self)
         elif isinstance(self.client, SubsystemProcessProtocol):
             self.client.sendNormalEnd()
             self.conn.sendClose(self)

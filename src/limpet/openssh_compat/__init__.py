@@ -1,0 +1,1 @@
+"""What OpenSSH keeps on a machine, its host keys and moduli, for servers written for Conch."""

@@ -1,0 +1,244 @@
+"""Limpet in the place of Conch for a whole process: which names lead where, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from limpet.dropin import REPLACED, limpetsName
+from tests.conch.programs import Clients, environment, freePort, started
+
+RUN_ON_LIMPET = (sys.executable, "-m", "limpet.conch")
+
+
+def python(code: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run code in an interpreter of its own: what it does to imports stays there."""
+    return subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", code, *arguments],
+        env=environment(home),
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+class TestNames:
+    def test_partsOfAModuleFollowIt(self) -> None:
+        name = "twisted.conch.ssh.transport.base"
+        assert limpetsName(name) == "limpet.ssh.transport.base"
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "twisted.conch",
+            "twisted.conch.ssh",
+            "twisted.conch.ssh.keysmith",
+            "twisted.conch.manhole_ssh",
+            "twisted.conch.insults.insults",
+            "twisted.conch.scripts.conch",
+            "twisted.internet.error",
+            "limpet.ssh.keys",
+        ],
+    )
+    def test_otherNamesStayWhatTheyAre(self, name: str) -> None:
+        assert limpetsName(name) is None
+
+    def test_everyModuleIsTheSameUnderBothNames(self, tmp_path: Path) -> None:
+        code = """
+import importlib, json, sys
+import limpet
+limpet.install_as_conch()
+for theirs, ours in json.loads(sys.argv[1]).items():
+    module = importlib.import_module(theirs)
+    assert module is importlib.import_module(ours), theirs
+    assert module is sys.modules[theirs]
+    package, _, name = theirs.rpartition(".")
+    assert getattr(sys.modules[package], name) is module, theirs
+    assert module.__name__ == ours == module.__spec__.name, module.__spec__
+    assert module.__spec__._initializing is False
+assert "twisted.internet.reactor" not in sys.modules
+"""
+        done = python(code, tmp_path, json.dumps(dict(REPLACED)))
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    def test_aNameThatWasNotImportedFirstIsFoundAsWell(self, tmp_path: Path) -> None:
+        code = """
+import limpet
+limpet.install_as_conch()
+from twisted.conch import avatar, error
+from twisted.conch.ssh import keys, transport
+from twisted.conch.ssh.transport import base
+import twisted.conch.ssh.session as session
+import limpet.avatar, limpet.ssh.transport.base
+assert avatar.ConchUser is limpet.avatar.ConchUser
+assert base is limpet.ssh.transport.base
+from importlib import reload
+assert reload(error) is error
+"""
+        done = python(code, tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    def test_whatTwistedKeepsRunsOnLimpet(self, tmp_path: Path) -> None:
+        code = """
+import limpet
+limpet.install_as_conch()
+from twisted.conch import manhole_ssh, manhole_tap, tap
+import twisted.conch.insults.insults, twisted.conch.recvline, twisted.conch.telnet
+import limpet.ssh.factory, limpet.ssh.session, limpet.avatar
+assert issubclass(manhole_ssh.ConchFactory, limpet.ssh.factory.SSHFactory)
+assert issubclass(manhole_ssh.TerminalUser, limpet.avatar.ConchUser)
+assert "twisted/conch/manhole_ssh.py" in manhole_ssh.__file__
+"""
+        done = python(code, tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+class TestRefusal:
+    @pytest.mark.parametrize(
+        "first", ["twisted.conch.ssh.keys", "twisted.conch.error", "twisted.conch.manhole_ssh"]
+    )
+    def test_conchThatIsLoadedAlready(self, tmp_path: Path, first: str) -> None:
+        code = f"""
+import {first}, sys
+import limpet
+before = list(sys.meta_path)
+try:
+    limpet.install_as_conch()
+except limpet.ConchAlreadyLoaded as error:
+    print(error)
+assert sys.meta_path == before
+"""
+        done = python(code, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "twisted.conch." in done.stdout
+        assert "before anything imports twisted.conch" in done.stdout
+
+    def test_whatStaysTwistedsIsNoReason(self, tmp_path: Path) -> None:
+        code = """
+import twisted.conch, twisted.conch.insults.insults, twisted.conch.telnet
+import limpet
+limpet.install_as_conch()
+limpet.install_as_conch()
+import sys
+assert sum(type(finder).__name__ == "ConchFinder" for finder in sys.meta_path) == 1
+import limpet.ssh.keys, twisted.conch.ssh.keys
+limpet.install_as_conch()
+"""
+        done = python(code, tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+class TestAlgorithms:
+    def test_aProfileIsWhatAllTransportsOffer(self, tmp_path: Path) -> None:
+        code = """
+import limpet
+limpet.install_as_conch(algorithms="legacy")
+from twisted.conch.ssh import transport
+assert b"diffie-hellman-group1-sha1" in transport.SSHServerTransport.supportedKeyExchanges
+assert b"3des-cbc" in transport.SSHClientTransport.supportedCiphers
+assert b"hmac-md5" in transport.SSHTransportBase.supportedMACs
+assert b"ssh-dss" in transport.SSHServerTransport.supportedPublicKeys
+assert b"ssh-rsa" in transport.SSHServerTransport.userAuthAlgorithms
+"""
+        done = python(code, tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    def test_thereIsNoSuchProfile(self, tmp_path: Path) -> None:
+        code = """
+import limpet
+limpet.install_as_conch(algorithms="oldest")
+"""
+        done = python(code, tmp_path)
+        assert "default, hardened, legacy, modern" in done.stderr.splitlines()[-1]
+
+
+class TestCommand:
+    def run(self, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*RUN_ON_LIMPET, *arguments],
+            env=environment(home),
+            cwd=home,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def test_aFileRunsAsIfStartedItself(self, tmp_path: Path) -> None:
+        (tmp_path / "neighbour.py").write_text("value = 5\n")
+        (tmp_path / "program.py").write_text(
+            "import sys, neighbour\n"
+            "from twisted.conch.ssh import keys\n"
+            "print(__name__, keys.__name__, sys.argv[1:])\n"
+            "sys.exit(neighbour.value)\n"
+        )
+        done = self.run(tmp_path.parent, "--", str(tmp_path / "program.py"), "-x", "--", "y")
+        assert done.stdout == "__main__ limpet.ssh.keys ['-x', '--', 'y']\n"
+        assert (done.returncode, done.stderr) == (5, "")
+
+    def test_aModule(self, tmp_path: Path) -> None:
+        (tmp_path / "program.py").write_text(
+            "import sys, twisted.conch.error as e\nprint(e.__name__, sys.argv[1:])\n"
+        )
+        done = self.run(tmp_path, "-m", "program", "--help")
+        assert (done.returncode, done.stdout) == (0, "limpet.error ['--help']\n")
+
+    def test_aProfile(self, tmp_path: Path) -> None:
+        (tmp_path / "program.py").write_text(
+            "from twisted.conch.ssh.transport import SSHTransportBase\n"
+            "print(SSHTransportBase.supportedKeyExchanges)\n"
+        )
+        done = self.run(tmp_path, "--algorithms", "hardened", "program.py")
+        assert done.stdout == "[b'mlkem768x25519-sha256']\n"
+
+    def test_nothingOfThatName(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, "no-such-program")
+        assert done.returncode == 127
+        assert done.stderr == "limpet.conch: there is no program 'no-such-program'\n"
+
+    def test_twistdRunsTheConchServerOfTwisted(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, "--", "twistd", "conch", "--help")
+        assert done.returncode == 0, done.stderr
+        assert "--moduli" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def manhole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
+    """`twistd manhole`, as Twisted ships it."""
+    directory = tmp_path_factory.mktemp("manhole")
+    port = freePort()
+    (directory / "passwd").write_text("admin:opensesame\n")
+    command: list[str | Path] = [
+        *(*RUN_ON_LIMPET, "--", "twistd", "-n", "--pidfile=", "manhole"),
+        *("--passwd", "passwd", "--sshPort", f"tcp:{port}:interface=127.0.0.1"),
+        *("--sshKeyDir", directory, "--sshKeySize", "2048", "--telnetPort", ""),
+    ]
+    with started(command, directory, port) as program:
+        yield Clients(port, "admin", directory, password="opensesame")
+        program.assertWell()
+
+
+class TestManhole:
+    """All of Twisted's terminal protocols on Limpet's sessions."""
+
+    def test_expressionsAreEvaluated(self, manhole: Clients) -> None:
+        typed = b"6 * 7\rimport sys\r'limpet.ssh' in sys.modules\r\x04"
+        done = manhole.ssh(options=["-tt"], stdin=typed)
+        assert b"42" in done.stdout, done.stderr
+        assert b"True" in done.stdout
+
+    def test_aWrongPasswordIsRefused(self, manhole: Clients) -> None:
+        stranger = Clients(manhole.port, "admin", manhole.directory, password="wrong")
+        done = stranger.ssh(options=["-tt"])
+        assert done.returncode == 255
+        assert b"Permission denied" in done.stderr
+
+    def test_aCommandIsNotRun(self, manhole: Clients) -> None:
+        done = manhole.ssh("true")
+        assert done.returncode == 255
+        assert b"exec request failed" in done.stderr
