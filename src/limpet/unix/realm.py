@@ -22,9 +22,16 @@ from limpet.avatar import ConchUser
 from limpet.error import ConchError
 from limpet.interfaces import IConchUser, ISession, ISubsystemProgram
 from limpet.ssh.session import SSHSession
+from limpet.tunnels.serving import (
+    MAX_FORWARDING_CHANNELS,
+    ForwardingPolicy,
+    ForwardingService,
+)
 from limpet.unix.accounts import Account, NotPermitted, checkMayServe
+from limpet.unix.agents import ForwardedAgent
 from limpet.unix.process import ChildProcess
 from limpet.unix.session import SessionPolicy, UnixSession
+from limpet.unix.sockets import UnixSockets
 from limpet.wire.numbers import OPEN_RESOURCE_SHORTAGE
 
 SESSION_WINDOW = 2 * 1024 * 1024
@@ -35,6 +42,9 @@ SESSION_MAX_PACKET = 49152
 section 6.1 asks of everybody, because OpenSSH's client uses it, which saves processor time in an
 upload; less than 64 KiB, because with `RekeyLimit 1M` it takes a message's bytes for blocks and
 would then exchange keys before each."""
+
+FIRST_UNPRIVILEGED_PORT = 1024
+"""The lowest port on which a server of root's listens for users other than root."""
 
 NOLOGIN = "/etc/nologin"
 """While this file exists, only root logs in (nologin(5))."""
@@ -47,6 +57,7 @@ class UnixConchUser(ConchUser):
         account: Who.
         policy: What the server allows in sessions.
         reactor: What runs the sessions' processes.
+        forwarding: What the server allows to forward; None for nothing.
 
     Attributes:
         username: The login name.
@@ -59,7 +70,11 @@ class UnixConchUser(ConchUser):
     _log = Logger()
 
     def __init__(
-        self, account: Account, policy: SessionPolicy | None = None, reactor: Any = None
+        self,
+        account: Account,
+        policy: SessionPolicy | None = None,
+        reactor: Any = None,
+        forwarding: ForwardingPolicy | None = None,
     ) -> None:
         super().__init__()
         self.account = account
@@ -70,6 +85,13 @@ class UnixConchUser(ConchUser):
         self.onChildStarted: Callable[[ChildProcess], object] | None = None
         self.onChildEnded: Callable[[ChildProcess], object] | None = None
         self.channelLookup[b"session"] = self._makeSession
+        self._forwarding: ForwardingService | None = None
+        self._allowsAgent = forwarding is not None and forwarding.agent
+        self._agent: ForwardedAgent | None = None
+        if forwarding is not None and forwarding.forwardsConnections:
+            self._forward(forwarding)
+        if self.policy.files.offered:
+            self.subsystemLookup[b"sftp"] = _makeFileServer
 
     def _makeSession(self, **details: Any) -> SSHSession:
         channels = getattr(self.conn, "channels", {})
@@ -81,15 +103,58 @@ class UnixConchUser(ConchUser):
             raise ConchError("too many sessions on this connection", OPEN_RESOURCE_SHORTAGE)
         return SSHSession(localWindow=SESSION_WINDOW, localMaxPacket=SESSION_MAX_PACKET, **details)
 
+    def _forward(self, policy: ForwardingPolicy) -> None:
+        # Where the server is not root's, the system itself says which ports may be had.
+        isLimited = os.geteuid() == 0 and self.account.uid != 0
+        service = self._forwarding = ForwardingService(
+            self.reactor,
+            policy,
+            self.account.name,
+            lambda: self.conn,
+            UnixSockets(self.reactor, self.account),
+            lowestPort=FIRST_UNPRIVILEGED_PORT if isLimited else 1,
+        )
+        self.channelLookup[b"direct-tcpip"] = service.openTcp
+        self.channelLookup[b"direct-streamlocal@openssh.com"] = service.openUnix
+
+    def forwardAgent(self) -> str:
+        """Have the client's agent on this machine, once for all sessions of the login.
+
+        Returns:
+            The path of its socket.
+
+        Raises:
+            ConchError: The server does not allow it, or there is no place for a socket.
+        """
+        if not self._allowsAgent:
+            raise ConchError("this server does not forward agents (allow-forwarding)")
+        if self._agent is None:
+            self._agent = ForwardedAgent(self.reactor, self.account, self.conn)
+        return self._agent.path
+
+    def lookupChannel(
+        self, channelType: bytes, windowSize: int, maxPacket: int, data: bytes
+    ) -> Any:
+        """Make the channel that the client asks for; more of them for one who may forward."""
+        if self._forwarding is not None:
+            self.conn.maxChannels = MAX_FORWARDING_CHANNELS
+        return super().lookupChannel(channelType, windowSize, maxPacket, data)
+
+    def gotGlobalRequest(self, requestType: bytes, data: bytes) -> Any:
+        """Serve what the client asks of the whole connection: to listen for it, mostly."""
+        if self._forwarding is not None:
+            self.conn.maxChannels = MAX_FORWARDING_CHANNELS
+            answer = self._forwarding.gotGlobalRequest(requestType, data)
+            if answer is not None:
+                return answer
+        return super().gotGlobalRequest(requestType, data)
+
     def lookupSubsystem(self, subsystem: bytes, data: bytes) -> Any:
         """Make the protocol of a subsystem, or None: also for whom only a command is allowed."""
         restrictions = getattr(getattr(self.conn, "transport", None), "restrictions", None)
-        self._forwarding: ForwardingService | None = None
-        if forwarding is not None and forwarding.forwardsConnections:
-            self._forward(forwarding)
-        if self.policy.files.offered:
-            self.subsystemLookup[b"sftp"] = _makeFileServer
         if restrictions is not None and restrictions.forcedCommand is not None:
+            if subsystem == b"sftp" and b"sftp" in self.subsystemLookup:
+                return forcedFileServer(restrictions.forcedCommand)
             return None
         found = super().lookupSubsystem(subsystem, data)
         if found is None:
@@ -127,60 +192,15 @@ class UnixConchUser(ConchUser):
         return self.account.shell
 
     def logout(self) -> None:
-        """The connection is over: hang up what still runs."""
+        """The connection is over: hang up what still runs, listen no more."""
+        if self._forwarding is not None:
+            self._forwarding.close()
+        if self._agent is not None:
+            self._agent.close()
         for child in tuple(self.children):
             child.hangUp(self.policy.hangupGraceSeconds)
 
 
-registerAdapter(UnixSession, UnixConchUser, ISession)
-
-
-            if subsystem == b"sftp" and b"sftp" in self.subsystemLookup:
-                return forcedFileServer(restrictions.forcedCommand)
-@implementer(IRealm)
-class UnixSSHRealm:
-    """Makes a `UnixConchUser` of an account's name.
-
-    Args:
-        policy: What the server allows in sessions.
-        reactor: What runs the sessions' processes.
-
-    Attributes:
-        children: The programs of all users that still run, those of users who have gone already
-            included: what a server that ends has to end.
-    """
-
-    _log = Logger()
-
-    def __init__(self, policy: SessionPolicy | None = None, reactor: Any = None) -> None:
-        self.policy = SessionPolicy() if policy is None else policy
-        self._reactor = reactor
-        self.children: set[ChildProcess] = set()
-
-    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> tuple[Any, Any, Any]:
-        """Make the avatar of the account `avatarId`.
-
-        Returns:
-            `IConchUser`, the avatar, and what to call when the user goes.
-
-        Raises:
-            NotImplementedError: `IConchUser` is not among `interfaces`.
-            UnauthorizedLogin: There is no such account, or this process cannot run programs as it.
-        """
-        if IConchUser not in interfaces:
-            raise NotImplementedError("this realm makes IConchUser only")
-        account = self.findAccount(avatarId)
-        user = UnixConchUser(account, self.policy, self._reactor)
-        user.onChildStarted = self.children.add
-        user.onChildEnded = self.children.discard
-        return IConchUser, user, user.logout
-
-    def findAccount(self, avatarId: bytes | str) -> Account:
-        """The account of that name, if it may log in here. Raises UnauthorizedLogin if not."""
-        try:
-            name = avatarId.decode("utf-8") if isinstance(avatarId, bytes) else avatarId
-            account = Account.named(name)
-            checkMayServe(account)
 @implementer(ISubsystemProgram)
 class FileServerSubsystem:
     """The sftp subsystem: a worker of the session's own (`limpet.unix.fileserver`).
@@ -212,6 +232,60 @@ def forcedFileServer(command: bytes) -> FileServerSubsystem | None:
     return FileServerSubsystem(readOnly=b"-R" in words)
 
 
+registerAdapter(UnixSession, UnixConchUser, ISession)
+
+
+@implementer(IRealm)
+class UnixSSHRealm:
+    """Makes a `UnixConchUser` of an account's name.
+
+    Args:
+        policy: What the server allows in sessions.
+        reactor: What runs the sessions' processes.
+        forwarding: What the server allows to forward; None for nothing.
+
+    Attributes:
+        children: The programs of all users that still run, those of users who have gone already
+            included: what a server that ends has to end.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        policy: SessionPolicy | None = None,
+        reactor: Any = None,
+        forwarding: ForwardingPolicy | None = None,
+    ) -> None:
+        self.policy = SessionPolicy() if policy is None else policy
+        self.forwarding = forwarding
+        self._reactor = reactor
+        self.children: set[ChildProcess] = set()
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> tuple[Any, Any, Any]:
+        """Make the avatar of the account `avatarId`.
+
+        Returns:
+            `IConchUser`, the avatar, and what to call when the user goes.
+
+        Raises:
+            NotImplementedError: `IConchUser` is not among `interfaces`.
+            UnauthorizedLogin: There is no such account, or this process cannot run programs as it.
+        """
+        if IConchUser not in interfaces:
+            raise NotImplementedError("this realm makes IConchUser only")
+        account = self.findAccount(avatarId)
+        user = UnixConchUser(account, self.policy, self._reactor, self.forwarding)
+        user.onChildStarted = self.children.add
+        user.onChildEnded = self.children.discard
+        return IConchUser, user, user.logout
+
+    def findAccount(self, avatarId: bytes | str) -> Account:
+        """The account of that name, if it may log in here. Raises UnauthorizedLogin if not."""
+        try:
+            name = avatarId.decode("utf-8") if isinstance(avatarId, bytes) else avatarId
+            account = Account.named(name)
+            checkMayServe(account)
         except (KeyError, ValueError):
             raise UnauthorizedLogin("no such account") from None
         except NotPermitted as refusal:

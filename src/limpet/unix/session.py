@@ -77,6 +77,9 @@ class User(Protocol):
     def childStarted(self, child: ChildProcess) -> None:
         """A session has started a program."""
 
+    def forwardAgent(self) -> str:
+        """Have the client's agent here: the path of its socket. Raises ConchError."""
+
 
 @implementer(ISession, ISessionSetEnv)
 class UnixSession:
@@ -97,6 +100,7 @@ class UnixSession:
         self._terminal: Terminal | None = None
         self._term = b""
         self._isClosed = False
+        self._agentPath = ""
         self._variables = ClientVariables(avatar.policy.acceptEnvironment)
 
     @property
@@ -145,6 +149,17 @@ class UnixSession:
             self.child.resize(rows, columns, width, height)
         elif self._terminal is not None:
             self._terminal.resize(rows, columns, width, height)
+
+    def agentForwardingRequested(self) -> None:
+        """Let the program to come use the client's agent.
+
+        Raises:
+            ConchError: The login or the server does not allow that, or the program runs already.
+        """
+        if not self.restrictions.allowAgentForwarding:
+            raise ConchError("this login may not forward an agent")
+        self._checkFree()
+        self._agentPath = self.avatar.forwardAgent()
 
     # The program.
 
@@ -216,6 +231,8 @@ class UnixSession:
             if isPermitted(name, policy.acceptEnvironment) and isValue(value):
                 environment[name] = value
         environment.update(loginEnvironment(account, policy.path))
+        if self._agentPath:
+            environment[b"SSH_AUTH_SOCK"] = os.fsencode(self._agentPath)
         transport = getattr(self.avatar.conn, "transport", None)
         if transport is not None:
             peer, host = transport.getPeer(), transport.getHost()

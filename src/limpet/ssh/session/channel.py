@@ -42,6 +42,9 @@ MAX_ENVIRONMENT_BYTES = 65536
 MAX_TERM_LENGTH = 256
 """How long the type of a terminal may be, in bytes."""
 
+AGENT_REQUEST = b"auth-agent-req@openssh.com"
+"""OpenSSH's request to forward an agent; its name makes no name of a method."""
+
 MAX_TERMINAL_SIZE = 65535
 """The largest number of rows, columns or pixels: the kernel keeps each in 16 bits (struct
 winsize)."""
@@ -249,6 +252,26 @@ class SSHSession(SSHChannel):
                 raise BadField("the program has exited") from None
 
         return self._attempt("signal", start)
+
+    def requestReceived(self, requestType: bytes, data: bytes) -> Any:
+        """The client asks for something; `auth-agent-req@openssh.com` is `request_agent` here."""
+        if requestType == AGENT_REQUEST:
+            return self.request_agent(data)
+        return super().requestReceived(requestType, data)
+
+    def request_agent(self, data: bytes) -> int:
+        """Lend the program the client's agent. Body: nothing (OpenSSH's PROTOCOL.agent).
+
+        A session that has a method `agentForwardingRequested()` does so; otherwise it is refused.
+        """
+
+        def start() -> None:
+            decide = getattr(self._userSession(), "agentForwardingRequested", None)
+            if decide is None:
+                raise BadField("no agents here")
+            decide()
+
+        return self._attempt("agent forwarding", start)
 
     def request_break(self, data: bytes) -> int:
         """Send the program a break. Body: uint32 milliseconds (RFC 4335).
