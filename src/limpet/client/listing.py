@@ -83,7 +83,8 @@ def configLines(config: ClientConfig) -> list[str]:
         config.certificateFiles
     ):
         line("certificatefile", path)
-    line("globalknownhostsfile", " ".join(config.globalKnownHostsFiles) or "none")
+    files = written["globalknownhostsfile"][0].value if "globalknownhostsfile" in written else ()
+    line("globalknownhostsfile", " ".join(files or config.globalKnownHostsFiles) or "none")
     line("userknownhostsfile", " ".join(config.userKnownHostsFiles) or "none")
     for pattern in config.sendEnv:
         line("sendenv", pattern)

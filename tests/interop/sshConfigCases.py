@@ -1,0 +1,262 @@
+"""Configurations and hosts, for comparing what Limpet and `ssh -G` make of them.
+
+`{dir}` in a text stands for a directory that holds the files of `INCLUDED`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Case(NamedTuple):
+    """A configuration file, the host asked for, and options of the command line."""
+
+    text: str
+    host: str
+    options: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        options = "".join(f" -o {option}" for option in self.options)
+        return f"{self.text.strip()!r} for {self.host}{options}"[1:].replace("\\n", "; ")
+
+
+INCLUDED = {
+    "inc1": "Host abc\n Port 11\n User inc\nHost q\n Port 12\n",
+    "inc2": "Port 13\nUser two\n",
+    "loop": "Include {dir}/loop\n",
+}
+"""Files for Include, by name."""
+
+CASES: list[Case] = [
+    # Which block applies
+    Case("Host a\n HostName b\n Port 23\n User c\n", "a"),
+    Case("Port 1\nPort 2\n", "a"),
+    Case("Host * !b\n Port 1\nHost *\n Port 2\n", "b"),
+    Case("Host !b\n Port 1\nHost *\n Port 2\n", "a"),
+    Case("Host ABC\n Port 7\n", "abc"),
+    Case("Host abc\n Port 7\n", "ABC"),
+    Case("Host web?\n Port 7\n", "web1"),
+    Case('Host a b "c d"\nPort 3\n', "b"),
+    Case("Host\nPort 3\n", "b"),
+    Case("", "-b"),
+    Case("Host 10.0.0.*\n Port 4\n", "10.0.0.7"),
+    Case("Host fe80::*\n Port 4\n", "fe80::1"),
+    Case("Host a,abc\n Port 4\n", "abc"),
+    Case("Host a b\n Port 1\nHost a\n User x\n", "a"),
+    Case('Match all\n User "x#y"\n', "a"),
+    # How a line is read
+    Case("Port=77\n", "a"),
+    Case("Port = 77\n", "a"),
+    Case("Port == 77\n", "a"),
+    Case('User "a b"\n', "a"),
+    Case("User 'x'\n", "a"),
+    Case('User "a\n', "a"),
+    Case("User a # b\n", "a"),
+    Case("User a#b\n", "a"),
+    Case('HostKeyAlias a\\"b\n', "a"),
+    Case('HostKeyAlias "a\\\\b"\n', "a"),
+    Case("\tPort\t9\t\n", "a"),
+    Case("Port 9\r\nUser x\r\n", "a"),
+    Case("Host a\r\nPort 9\r\n", "a"),
+    Case("Host=a\nPort 9\n", "a"),
+    Case("Port\n", "a"),
+    Case('Port ""\n', "a"),
+    Case("Port 0\n", "a"),
+    Case("Port ssh\n", "a"),
+    Case("Port 1 2\n", "a"),
+    Case("Foo 1\n", "a"),
+    Case("IgnoreUnknown F*\nFoo 1\n", "a"),
+    Case("IgnoreUnknown a,f*\nFOO 1\n", "a"),
+    Case("Host b\nIgnoreUnknown F*\nHost *\nFoo 1\n", "a"),
+    Case("Host b\nFoo 1\n", "a"),
+    Case("Host b\nPort x\n", "a"),
+    Case("UseRoaming yes\nProtocol 2\nCipher 3des\nRSAAuthentication yes\n", "abc"),
+    Case("ChallengeResponseAuthentication no\nPubkeyAcceptedKeyTypes +ssh-rsa\n", "abc"),
+    Case(
+        "IPQoS ef\n"
+        "ControlPath ~/x\n"
+        "ControlMaster auto\n"
+        "ControlPersist 10m\n"
+        "VisualHostKey yes\n"
+        "Tunnel ethernet\n",
+        "abc",
+    ),
+    Case("Port 8\f\n", "b"),
+    Case('"Port" 8\n', "b"),
+    Case("User a\\ b\n", "b"),
+    Case('HostKeyAlias "a#b"\n', "b"),
+    # Values
+    Case("Compression true\n", "a"),
+    Case("Compression YES\n", "a"),
+    Case("Compression 1\n", "a"),
+    Case("ConnectTimeout 1h30\n", "a"),
+    Case("ConnectTimeout none\n", "a"),
+    Case("ConnectTimeout 1.5\n", "a"),
+    Case("ConnectTimeout 0\n", "a"),
+    Case("ServerAliveInterval 2m\nServerAliveCountMax 5\n", "a"),
+    Case("RekeyLimit 1G\n", "a"),
+    Case("RekeyLimit default 1h\n", "a"),
+    Case("RekeyLimit 500M none\n", "a"),
+    Case("RekeyLimit 15\n", "a"),
+    Case("RekeyLimit 1X\n", "a"),
+    Case("EscapeChar none\n", "a"),
+    Case("EscapeChar ^A\n", "a"),
+    Case("EscapeChar abc\n", "a"),
+    Case("EscapeChar ^[\n", "a"),
+    Case("StrictHostKeyChecking off\n", "a"),
+    Case("StrictHostKeyChecking accept-new\n", "a"),
+    Case("StrictHostKeyChecking true\n", "a"),
+    Case("StrictHostKeyChecking maybe\n", "a"),
+    Case("RequestTTY force\n", "a"),
+    Case("RequestTTY yes\n", "a"),
+    Case("AddKeysToAgent 1h\n", "a"),
+    Case("AddKeysToAgent confirm 5m\n", "a"),
+    Case("AddKeysToAgent ask\n", "a"),
+    Case("AddKeysToAgent yes 5m\n", "a"),
+    Case("LogLevel DEBUG\n", "abc"),
+    Case("LogLevel debug3\n", "abc"),
+    Case("LogLevel foo\n", "abc"),
+    Case("PubkeyAuthentication host-bound\n", "abc"),
+    Case("NumberOfPasswordPrompts 1\n", "abc"),
+    Case("BindAddress 127.0.0.1\nAddressFamily inet6\n", "abc"),
+    Case("StreamLocalBindMask 0117\n", "abc"),
+    Case("PreferredAuthentications publickey,password\n", "abc"),
+    Case("Ciphers aes128-ctr,foo\n", "b"),
+    Case("Ciphers aes*\n", "b"),
+    Case("SessionType subsystem\nStdinNull yes\n", "abc"),
+    # Ways to the host
+    Case("ProxyJump u@h:22,[::1]:33,k\n", "a"),
+    Case("ProxyJump none\nProxyJump x\n", "a"),
+    Case("ProxyJump ssh://u@h:22\n", "a"),
+    Case("ProxyJump a\n", "a"),
+    Case("ProxyJump b\nProxyCommand nc %h %p\n", "a"),
+    Case("ProxyCommand nc %h %p\nProxyJump b\n", "a"),
+    Case("ProxyCommand none\nProxyJump b\n", "a"),
+    Case("ProxyJump -oProxyCommand=x\n", "a"),
+    Case("ProxyJump h:0\n", "a"),
+    Case("ProxyJump a,,b\n", "x"),
+    Case('ProxyCommand=nc -X 5 "%h" %p %% %n %r # x\n', "a"),
+    Case("ProxyCommand nc %d\n", "a"),
+    Case("HostName %h.example.com\n", "A"),
+    Case("HostName %n\n", "A"),
+    Case("HostName %%h\n", "A"),
+    Case("HostName ::1\n", "A"),
+    Case("Host *\nProxyJump gw\n", "gw"),
+    Case("HostName real\nProxyJump real\n", "gw"),
+    Case("ProxyJump x,gw,y\n", "gw"),
+    Case("User %u\n", "abc"),
+    Case("ProxyCommand\n", "abc"),
+    # Forwardings
+    Case("LocalForward 1 b:2\n", "a"),
+    Case("LocalForward x:1 b:2\n", "a"),
+    Case("LocalForward [::1]:1 [::2]:2\n", "a"),
+    Case("LocalForward *:1 b:2\n", "a"),
+    Case("LocalForward :1 b:2\n", "a"),
+    Case("LocalForward 1\n", "a"),
+    Case("LocalForward 0 b:2\n", "a"),
+    Case("LocalForward 1 b:2 c\n", "a"),
+    Case("LocalForward 1:b:2\n", "a"),
+    Case("LocalForward 1 /tmp/x\n", "a"),
+    Case("LocalForward localhost:1 /tmp/x\n", "a"),
+    Case("LocalForward 1 b/2\n", "a"),
+    Case(
+        "RemoteForward 0 b:1\n"
+        "RemoteForward 9\n"
+        "RemoteForward q:8\n"
+        "RemoteForward /tmp/a b:8\n"
+        "RemoteForward 7 /tmp/b\n"
+        "RemoteForward /a /b\n",
+        "a",
+    ),
+    Case("DynamicForward 9\nDynamicForward [::1]:8\nDynamicForward *:7\n", "a"),
+    Case("DynamicForward 9 8\n", "a"),
+    Case("LocalForward 1 b:2\nLocalForward 1 b:2\n", "a"),
+    Case("ClearAllForwardings yes\nLocalForward 1 b:2\n", "a"),
+    Case("ForwardAgent ~/sock\n", "a"),
+    Case("ForwardAgent $FOO\n", "a"),
+    Case("ForwardAgent yes\n", "a"),
+    Case("LocalForward /tmp/%h ${HOME}/y\n", "abc"),
+    # Files, tokens and variables
+    Case("IdentityFile ~/a\nIdentityFile ~/b\nIdentityFile ~/a\n", "a"),
+    Case("IdentityFile none\nIdentityFile ~/b\n", "a"),
+    Case("CertificateFile ~/a\n", "a"),
+    Case("IdentityAgent none\n", "a"),
+    Case("IdentityAgent ~/x/%h\n", "a"),
+    Case("IdentityAgent SSH_AUTH_SOCK\n", "a"),
+    Case("UserKnownHostsFile none\n", "a"),
+    Case("UserKnownHostsFile ~/x /y/%k\nHostKeyAlias zz\n", "a"),
+    Case('UserKnownHostsFile "a b" c\n', "a"),
+    Case('RemoteCommand tmux a -t "x y" # z\n', "a"),
+    Case("RemoteCommand none\n", "a"),
+    Case("RemoteCommand echo %h %n %p %r %u %d %k %%\n", "A"),
+    Case("RevokedHostKeys ~/x\n", "b"),
+    Case("UserKnownHostsFile /x/%C\n", "abc"),
+    Case("UserKnownHostsFile /x/%i-%u-%r-%p-%L-%l\n", "abc"),
+    Case("UserKnownHostsFile ${HOME}/x\n", "abc"),
+    Case("UserKnownHostsFile ${NOSUCHVARX}/x\n", "abc"),
+    Case("RemoteCommand echo %C ${HOME}\n", "abc"),
+    Case("IdentityFile %d/x\n", "abc"),
+    Case("CertificateFile %d/x\n", "abc"),
+    Case("HostKeyAlias %h\n", "abc"),
+    Case("GlobalKnownHostsFile /a ~/b\n", "abc"),
+    Case("UserKnownHostsFile /x/%q\n", "abc"),
+    Case("RemoteCommand none\nRemoteCommand x\n", "abc"),
+    # The environment
+    Case("SendEnv A B\nSendEnv C_*\n", "a"),
+    Case("SendEnv A B\nSendEnv -A\n", "a"),
+    Case('SetEnv A=1 B="2 3"\nSetEnv C=4\n', "a"),
+    Case("SetEnv A\n", "a"),
+    Case("SetEnv A=1 A=2\n", "a"),
+    # Match
+    Case("Match host a*\n Port 1\nMatch all\n Port 2\n", "abc"),
+    Case("Match host a* user bob\n Port 1\nMatch all\n Port 2\n", "abc", ("User=bob",)),
+    Case("Match !host a*\n Port 1\nMatch all\n Port 2\n", "abc"),
+    Case("HostName zz\nMatch host zz\n Port 1\n", "abc"),
+    Case("HostName zz\nMatch originalhost abc\n Port 1\n", "abc"),
+    Case("Match localuser root\n Port 1\n", "abc"),
+    Case("Match foo bar\n", "abc"),
+    Case("Match\n", "abc"),
+    Case("Match host\n", "abc"),
+    Case("Match all host a\n", "abc"),
+    Case("Match host a all\n", "abc"),
+    Case("Match host=abc,!x\nPort 4\n", "abc"),
+    Case('Match host "a b,abc"\nPort 4\n', "abc"),
+    Case("Match canonical all\n Port 1\nMatch final all\n Port 2\n", "abc"),
+    Case("Match !final host abc\n Port 1\nMatch all\n Port 2\n", "abc"),
+    Case("Match !canonical\n Port 1\n", "abc"),
+    Case("Match all # x\n Port 1\n", "abc"),
+    Case("Match host ABC\n Port 1\n", "abc"),
+    Case("Host abc\n HostName def\nMatch final host def\n Port 5\nHost def\n User late\n", "abc"),
+    Case("Match !all\nPort 1\n", "abc"),
+    Case("Match User root\nPort 1\n", "abc"),
+    Case(
+        "CanonicalizeHostname yes\nCanonicalDomains example.invalid\nMatch canonical all\nPort 9\n",
+        "b",
+    ),
+    Case("Match host abc\nPort 9\n", "ABC"),
+    Case("Match host ABC\nPort 9\n", "ABC"),
+    Case("Match originalhost abc\nPort 9\n", "ABC"),
+    Case("HostName XYZ\nMatch host xyz\nPort 9\n", "ABC"),
+    Case("HostName XYZ\nMatch host XYZ\nPort 9\n", "ABC"),
+    Case("Match user BOB\nPort 9\n", "ABC", ("User=bob",)),
+    Case('Match exec "true"\nPort 9\n', "ABC"),
+    Case('Match exec "false"\nPort 9\n', "ABC"),
+    Case('Match exec "test %h = abc"\nPort 9\n', "abc"),
+    Case('Match !exec "test %n = abc"\nPort 9\n', "abc"),
+    Case('Match host zz exec "test %n = abc"\nPort 9\n', "abc"),
+    # Include
+    Case("Include {dir}/inc1\nPort 9\n", "abc"),
+    Case("Host zz\nInclude {dir}/inc1\nHost *\nPort 9\n", "abc"),
+    Case("Host abc\nInclude {dir}/inc1\nPort 9\n", "abc"),
+    Case("Include {dir}/nonexist*\nPort 9\n", "abc"),
+    Case("Include {dir}/inc*\nPort 9\n", "q"),
+    Case('Include "{dir}/inc1" {dir}/inc2\n', "q"),
+    Case("Include\n", "q"),
+    Case("Host abc\nInclude {dir}/inc1\nUser after\n", "q"),
+    Case("Include ~/nonexist\n", "q"),
+    Case("Include {dir}/loop\n", "q"),
+    Case("Include {dir}\nPort 4\n", "q"),
+    # The command line
+    Case("User file\n", "b", ("User=cl",)),
+    Case("", "b", ("LocalForward=1 b:2",)),
+]
