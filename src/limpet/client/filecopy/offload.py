@@ -1,0 +1,33 @@
+"""Where the blocking calls on local files run.
+
+Rule: what moves a lot of data goes to a thread of the reactor's pool; what is a matter of
+microseconds on a local disk (opening, renaming, a few kilobytes) is done at once, because the way
+to a thread and back costs more than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import defer, threads
+
+SMALL = 64 * 1024
+"""Up to so many bytes are written at once, without a thread (ours)."""
+
+Offload = Callable[..., "defer.Deferred[Any]"]
+"""Takes a function and its arguments, and returns a Deferred of its result."""
+
+
+def toThreadsOf(reactor: Any) -> Offload:
+    """Runs functions in the reactor's thread pool."""
+
+    def offload(function: Callable[..., Any], *arguments: Any) -> defer.Deferred[Any]:
+        return threads.deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
+
+    return offload
+
+
+def atOnce(function: Callable[..., Any], *arguments: Any) -> defer.Deferred[Any]:
+    """Runs functions here and now: for tests, and where no reactor runs."""
+    return defer.maybeDeferred(function, *arguments)
