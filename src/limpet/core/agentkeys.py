@@ -144,6 +144,8 @@ class KeyStore:
         canConfirm: Whether there is somebody who can be asked. Where nobody is, keys that want to
             be confirmed are refused.
         maxKeys: How many there may be.
+        defaultLifetimeSeconds: After which keys are forgotten that come without a lifetime of their
+            own; None for never.
     """
 
     def __init__(
@@ -153,11 +155,13 @@ class KeyStore:
         uses: Use = SAFE_USES,
         canConfirm: bool = False,
         maxKeys: int = MAX_KEYS,
+        defaultLifetimeSeconds: int | None = None,
     ) -> None:
         self.keys: MutableMapping[bytes, Any] = {} if keys is None else keys
         self.uses = uses
         self.canConfirm = canConfirm
         self.maxKeys = maxKeys
+        self.defaultLifetimeSeconds = defaultLifetimeSeconds
         self._lock: tuple[bytes, bytes] | None = None
 
     @property
@@ -188,6 +192,8 @@ class KeyStore:
         held = parseAddition(body, constrained, now)
         if held.confirm and not self.canConfirm:
             raise AgentRefusal("a key that wants to be confirmed, and nobody to ask")
+        if held.expiresAt is None and self.defaultLifetimeSeconds is not None:
+            held = held._replace(expiresAt=now + self.defaultLifetimeSeconds)
         self.keys[held.blob] = held
         return held
 

@@ -63,7 +63,7 @@ class AgentSocket:
         reactor: Provides IReactorFDSet.
         account: Who may connect; root may, too.
         factory: Makes the protocols.
-        directory: Where the directory is made; None for the system's place for such things.
+        path: Where the socket is to be; None for a directory of its own, which is better.
 
     Attributes:
         path: The socket: what SSH_AUTH_SOCK is to be.
@@ -75,16 +75,23 @@ class AgentSocket:
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, account: Account, factory: Any, directory: str | None = None
+        self, reactor: Any, account: Account, factory: Any, path: str | None = None
     ) -> None:
         self._account = account
-        self._directory = tempfile.mkdtemp(prefix="limpet-agent-", dir=directory)
-        self._directoryFd = -1
         self._port: AdoptedUnixPort | None = None
-        self.path = os.path.join(self._directory, SOCKET_NAME)
+        self._directoryFd = -1
+        # The directory that is ours to give away and to remove.
+        self._directory: str | None = None
+        self._name = SOCKET_NAME if path is None else os.path.basename(path)
+        if path is None:
+            self._directory = tempfile.mkdtemp(prefix="limpet-agent-")
+            path = os.path.join(self._directory, SOCKET_NAME)
+        self.path = os.path.abspath(path)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        if self._directory is not None:
+            flags |= os.O_NOFOLLOW
         try:
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._directoryFd = os.open(self._directory, flags)
+            self._directoryFd = os.open(os.path.dirname(self.path), flags)
             self._port = self._listen(reactor, factory)
         except BaseException:
             self.close()
@@ -94,9 +101,10 @@ class AgentSocket:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
             made.setblocking(False)
             made.bind(self.path)
-            os.chmod(SOCKET_NAME, SOCKET_MODE, dir_fd=self._directoryFd)
+            # Nobody can connect before it listens, whatever its mode is until then.
+            os.chmod(self._name, SOCKET_MODE, dir_fd=self._directoryFd)
             account = self._account
-            if os.geteuid() == 0 and account.uid != 0:
+            if os.geteuid() == 0 and account.uid != 0 and self._directory is not None:
                 os.chown(
                     SOCKET_NAME,
                     account.uid,
@@ -120,12 +128,14 @@ class AgentSocket:
         port, self._port = self._port, None
         if port is not None:
             port.stopListening()  # type: ignore[no-untyped-call]
-        if self._directoryFd >= 0:
             with suppress(OSError):
-                os.unlink(SOCKET_NAME, dir_fd=self._directoryFd)
+                os.unlink(self._name, dir_fd=self._directoryFd)
+        if self._directoryFd >= 0:
             os.close(self._directoryFd)
             self._directoryFd = -1
-        # Not a link that stands in its place: rmdir follows none. Where the account has put
-        # something else in it, it stays.
-        with suppress(OSError):
-            os.rmdir(self._directory)
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            # Not a link that stands in its place: rmdir follows none. Where the account has put
+            # something else in it, it stays.
+            with suppress(OSError):
+                os.rmdir(directory)

@@ -1,0 +1,129 @@
+"""`limpet agent`: keep keys in memory and sign with them, for `ssh`, `git` and `limpet ssh`.
+
+Rule: what it prints is what a shell is to evaluate, and nothing else; the keys leave this process
+neither in a core file nor by a debugger of the same user's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import click
+from twisted.internet.error import ProcessTerminated
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from limpet._reactor import getReactor
+from limpet.scripts.mistakes import Mistake
+from limpet.scripts.serve import forbidCoreDumps
+from limpet.server.logs import startLogging
+from limpet.unix.localagent import LocalAgent
+
+NOT_FOUND_STATUS = 127
+"""What a shell says of a command that does not exist."""
+
+_PR_SET_DUMPABLE = 4
+
+
+def run(path: str | None, lifetime: str | None, command: Sequence[str]) -> None:
+    """Be an agent until a signal comes, or `command` ends.
+
+    Args:
+        path: Where the socket is to be; None for a place of its own.
+        lifetime: How long keys are kept that come without a lifetime, as for ssh-agent: "1h30m".
+        command: A program to run with the agent, and its arguments.
+    """
+    seconds = None if lifetime is None else parseLifetime(lifetime)
+    executable = None
+    if command:
+        executable = shutil.which(command[0])
+        if executable is None:
+            raise Mistake(f"there is no program {command[0]}")
+    startLogging(sys.stderr, "warn")
+    forbidCoreDumps()
+    forbidDebuggers()
+    reactor = getReactor()
+    try:
+        agent = LocalAgent(reactor, seconds, os.environ.get("SSH_ASKPASS"), path)
+    except OSError as failure:
+        raise Mistake(f"there can be no socket {path or ''}: {failure.strerror}") from None
+    status = 0
+
+    def ended(code: int) -> None:
+        nonlocal status
+        status = code
+        if reactor.running:
+            reactor.stop()
+
+    try:
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(ended, 0))
+        if executable is None:
+            click.echo(f"SSH_AUTH_SOCK={agent.path}; export SSH_AUTH_SOCK;")
+            sys.stdout.flush()
+        else:
+            # Ctrl-C is meant for the command.
+            signal.signal(signal.SIGINT, lambda *_: None)
+            environment = {**os.environ, "SSH_AUTH_SOCK": agent.path}
+            reactor.callWhenRunning(_start, reactor, executable, command, environment, ended)
+        reactor.run()
+    finally:
+        agent.close()
+    sys.exit(status)
+
+
+class _Command(ProcessProtocol):
+    """The program that the agent is for."""
+
+    def __init__(self, ended: Any) -> None:
+        self._ended = ended
+
+    def processEnded(self, reason: Failure) -> None:
+        error = reason.value
+        if not isinstance(error, ProcessTerminated):
+            self._ended(0)
+        elif error.signal is not None:
+            self._ended(128 + error.signal)
+        else:
+            self._ended(error.exitCode or 1)
+
+
+def _start(
+    reactor: Any, executable: str, command: Sequence[str], environment: Any, ended: Any
+) -> None:
+    fds = {0: 0, 1: 1, 2: 2}
+    reactor.spawnProcess(_Command(ended), executable, command, environment, childFDs=fds)
+
+
+def forbidDebuggers() -> None:
+    """Keep other processes of the same user from reading this one's memory, where that is known."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def parseLifetime(text: str) -> int:
+    """Seconds of a time as sshd_config(5) has it: "90", "1h30m".
+
+    Raises:
+        Mistake: It is none, or nothing.
+    """
+    seconds, digits = 0, ""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+    for letter in text.lower():
+        if letter.isascii() and letter.isdigit():
+            digits += letter
+        elif digits and letter in units:
+            seconds += int(digits) * units[letter]
+            digits = ""
+        else:
+            raise Mistake(f"{text!r} is no time; write for example 90, 30m or 1h30m")
+    seconds += int(digits or 0)
+    if not 0 < seconds < 2**32:
+        raise Mistake(f"{text!r} is no time that a key could be kept for")
+    return seconds
