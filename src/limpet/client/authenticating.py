@@ -19,6 +19,7 @@ from typing import Any
 from twisted.internet import defer
 from twisted.logger import Logger
 
+from limpet.client.agent import bindToSession
 from limpet.client.config import ClientConfig
 from limpet.client.errors import AuthenticationFailed, shown
 from limpet.client.identities import (
@@ -57,8 +58,7 @@ class Credentials:
         keys: Private keys; each may be followed by its certificate in `certificates`.
         certificates: User certificates for any of the keys.
         password: For the method password, and for a server that asks for no more than one.
-        connectAgent: Connects to an agent: a Deferred of one with `requestIdentities` and
-            `signData`, or of None.
+        connectAgent: Connects to an agent: a Deferred of an `SSHAgentClient`, or of None.
         answer: Answers a server's questions: called with name, instruction and a list of (prompt,
             echo), gives a list of bytes, None, or a Deferred of one of these.
         only: Whether what the configuration names (files, agent) is left out.
@@ -159,6 +159,7 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         if timers is not None:
             timers.stop(_AUTHENTICATION_TIMER)
         super().serviceStopped()
+        self.dropAgent()
 
     def _tookTooLong(self) -> None:
         self.tried.append(f"no answer within {ANSWER_SECONDS:.0f} s")
@@ -286,7 +287,12 @@ class ConfiguredUserAuth(SSHUserAuthClient):
 
         def connected(agent: Any) -> Any:
             self.agent = agent
-            return [] if agent is None else self._listAgent(agent)
+            if agent is None:
+                return []
+            if self._over:
+                self.dropAgent()
+                return []
+            return self._listAgent(agent)
 
         def failed(reason: Any) -> list[Identity]:
             self._cannotTry(authentication.PUBLIC_KEY, f"the agent: {reason.getErrorMessage()}")
@@ -295,9 +301,18 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         return defer.maybeDeferred(connect).addCallback(connected).addErrback(failed)
 
     def _listAgent(self, agent: Any) -> defer.Deferred[list[Identity]]:
-        return defer.maybeDeferred(agent.requestIdentities).addCallback(
-            lambda listed: list(agentIdentities(agent, listed))
+        # Keys that are for certain destinations only are not even listed before the agent knows.
+        return (
+            bindToSession(agent, self.transport, isForwarding=False)
+            .addCallback(lambda ignored: agent.requestIdentities())
+            .addCallback(lambda listed: list(agentIdentities(agent, listed)))
         )
+
+    def dropAgent(self) -> None:
+        """The agent is asked while the user logs in, and no longer."""
+        agent, self.agent = self.agent, None
+        if agent is not None:
+            agent.disconnect()
 
     def signData(self, publicKey: Any, signData: bytes) -> defer.Deferred[bytes] | None:
         """Let the identity sign; what keeps it from that is written down."""

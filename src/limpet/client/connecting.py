@@ -25,6 +25,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from limpet.client.agent import connectToAgent
 from limpet.client.authenticating import ConfiguredUserAuth, Credentials
 from limpet.client.config import ClientConfig
 from limpet.client.dialing import dial, dialByCommand
@@ -49,6 +50,7 @@ from limpet.core.kex import KEX_METHODS
 from limpet.crypto.ciphers import CIPHERS
 from limpet.crypto.macs import MACS
 from limpet.crypto.signatures import HOST_KEY_ALGORITHMS
+from limpet.error import HostKeyChanged, UserRejectedKey
 from limpet.ssh.connection import SSHConnection
 from limpet.ssh.transport import SSHClientTransport
 from limpet.wire.numbers import DISCONNECT_BY_APPLICATION
@@ -149,9 +151,15 @@ class ClientConnection:
 
 
 class ClientTransport(SSHClientTransport):
-    """The transport of one attempt, which is told everything."""
+    """The transport of one attempt, which is told everything.
+
+    Attributes:
+        serverSaid: Reason and text of the server's MSG_DISCONNECT, once it came.
+        creator: What made the connection for an endpoint; None for other connections.
+    """
 
     serverSaid: tuple[int, bytes] | None = None
+    creator: Any = None
 
     def __init__(self, attempt: _Attempt) -> None:
         config = attempt.config
@@ -243,7 +251,7 @@ class _Attempt:
         self._auth: ConfiguredUserAuth | None = None
         self._client: ClientConnection | None = None
         self._dialling: defer.Deferred[Any] | None = None
-        self._refusal: ClientError | None = None
+        self._refusal: Exception | None = None
         self._timedOut = False
         self._finished = False
         self._timer: Any = None
@@ -340,7 +348,7 @@ class _Attempt:
         def refused(reason: Failure) -> Failure:
             if reason.check(defer.CancelledError):
                 return reason
-            if isinstance(reason.value, ClientError):
+            if isinstance(reason.value, ClientError | HostKeyChanged | UserRejectedKey):
                 self._refusal = reason.value
             else:
                 self._log.failure("a host key could not be judged", reason)
@@ -368,8 +376,6 @@ class _Attempt:
         path = self.config.identityAgent
         if path is None:
             return None
-        from limpet.client.agent import connectToAgent  # type: ignore[import-not-found, unused-ignore]
-
         return lambda: connectToAgent(self.reactor, path)
 
     def _ready(self) -> None:
@@ -386,10 +392,8 @@ class _Attempt:
 
     def _dropAgent(self) -> None:
         """An agent is asked while the user logs in, and no longer."""
-        agent = self._auth.agent if self._auth is not None else None
-        transport = getattr(agent, "transport", None)
-        if transport is not None:
-            transport.loseConnection()
+        if self._auth is not None:
+            self._auth.dropAgent()
 
     def lost(self, transport: ClientTransport, reason: Failure) -> None:
         """The transport is gone, at whatever point."""
@@ -401,7 +405,7 @@ class _Attempt:
             return
         self._fail(self._whyNotConnected(transport, reason))
 
-    def _fail(self, why: ClientError) -> None:
+    def _fail(self, why: Exception) -> None:
         if self._finished:
             return
         self._finished = True
@@ -412,7 +416,7 @@ class _Attempt:
 
     # ── In words ──────────────────────────────────────────────────────────────────────────────
 
-    def _whyNotConnected(self, transport: ClientTransport, reason: Failure) -> ClientError:
+    def _whyNotConnected(self, transport: ClientTransport, reason: Failure) -> Exception:
         said = _serverSaid(transport)
         if self._refusal is not None:
             return self._refusal

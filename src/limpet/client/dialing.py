@@ -99,7 +99,7 @@ def dial(reactor: Any, config: Any, factory: Any) -> defer.Deferred[Any]:
     where = f"{config.hostName} port {config.port}"
 
     def failed(reason: Failure) -> Failure:
-        return Failure(ConnectFailed(f"cannot connect to {where}: {_why(reason)}"))
+        return Failure(ConnectFailed(f"cannot connect to {where}: {_why(reason)}", reason))
 
     dialling: defer.Deferred[Any] = endpoint.connect(factory)
     return dialling.addErrback(failed)

@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from limpet.error import ConchError
+
 MAX_PEER_TEXT = 400
 """Most characters of the peer's that an error quotes (ours)."""
 
@@ -46,7 +48,15 @@ class ClientError(Exception):
 
 
 class ConnectFailed(ClientError):
-    """The host cannot be reached."""
+    """The host cannot be reached.
+
+    Attributes:
+        cause: What Twisted says about it, a Failure; None where it is not from there.
+    """
+
+    def __init__(self, message: str, cause: Any = None) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class HandshakeFailed(ClientError):
@@ -77,8 +87,14 @@ class ConnectionEnded(ClientError):
     """The connection is over, and something still needed it."""
 
 
-class RequestRefused(ClientError):
-    """The server refuses what was asked of it on a connection that goes on."""
+class RequestRefused(ClientError, ConchError):
+    """The server refuses what was asked of it on a connection that goes on.
+
+    It is a ConchError, too, since that is what Conch has for it.
+    """
+
+    def __str__(self) -> str:
+        return str(self.value)
 
 
 class CommandFailed(ClientError):

@@ -1,0 +1,196 @@
+"""Where an endpoint's SSH connection comes from: made for it, or there already.
+
+Rule: a connection that was made for one program ends with it; one that was there stays.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from twisted.python.filepath import FilePath
+from zope.interface import Interface, implementer
+
+from limpet.client.agent import SSHAgentClient
+from limpet.client.authenticating import Credentials
+from limpet.client.config import ClientConfig, loadClientConfig
+from limpet.client.connecting import ClientConnection, connect
+from limpet.client.errors import ConnectFailed
+from limpet.client.hostpolicy import DocumentedKnownHosts, HostKeyPolicy, KnownHostsPolicy
+from limpet.client.knownhosts import ConsoleUI, KnownHostsFile
+from limpet.ssh.keys import Key
+
+
+class _ISSHConnectionCreator(Interface):
+    """Provides the SSH connection that an endpoint opens its channel on."""
+
+    def secureConnection():  # type: ignore[no-untyped-def]
+        """Make a connection, or find one.
+
+        Returns:
+            A Deferred of an `SSHConnection` that is logged in.
+        """
+
+    def cleanupConnection(connection, immediate):  # type: ignore[no-untyped-def]
+        """The endpoint needs the connection no longer.
+
+        Args:
+            connection: What `secureConnection` gave.
+            immediate: Whether to end it at once, or after what was written; where it is to end.
+        """
+
+
+@implementer(_ISSHConnectionCreator)
+class ExistingConnection:
+    """A connection that is there and stays.
+
+    Args:
+        connection: An `SSHConnection` that is logged in, or a `ClientConnection`.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = (
+            connection.connection if isinstance(connection, ClientConnection) else connection
+        )
+
+    def secureConnection(self) -> defer.Deferred[Any]:
+        """The connection."""
+        return defer.succeed(self.connection)
+
+    def cleanupConnection(self, connection: Any, immediate: bool) -> None:
+        """It is somebody else's."""
+
+
+@implementer(_ISSHConnectionCreator)
+class NewConnection:
+    """A connection of its own for each program.
+
+    The arguments are those of `SSHCommandClientEndpoint.newConnection`.
+
+    Attributes:
+        config: What to do in detail, a `ClientConfig`; None for OpenSSH's defaults, without the
+            user's configuration. Set it for jump hosts, time limits and the like.
+    """
+
+    config: ClientConfig | None = None
+
+    def __init__(
+        self,
+        reactor: Any,
+        hostname: bytes | str,
+        port: int | None,
+        command: bytes,
+        username: bytes | str,
+        keys: Sequence[Key] | None,
+        password: bytes | str | None,
+        agentEndpoint: Any,
+        knownHosts: Any,
+        ui: Any,
+        tty: Any = None,
+    ) -> None:
+        self.reactor = reactor
+        self.hostname = hostname
+        self.port = port
+        self.command = command
+        self.username = username
+        self.keys = keys
+        self.password = password
+        self.agentEndpoint = agentEndpoint
+        self.knownHosts = knownHosts
+        self.tty = FilePath(b"/dev/tty") if tty is None else tty
+        self.ui = ConsoleUI(self._opener) if ui is None else ui
+
+    def _opener(self) -> Any:
+        """The terminal, for the default user interface; where there is none, its answer is no."""
+        try:
+            return self.tty.open("r+")
+        except OSError:
+            return io.BytesIO(b"no")
+
+    @staticmethod
+    def _knownHosts(path: str | None = None) -> KnownHostsFile:
+        """The user's known_hosts file, or that of a path."""
+        return KnownHostsFile.fromPath(
+            FilePath(os.path.expanduser("~/.ssh/known_hosts") if path is None else path)
+        )
+
+    def secureConnection(self) -> defer.Deferred[Any]:
+        """Connect, verify the host key, log in."""
+        try:
+            config = self.config or self._defaultConfig()
+        except Exception:  # noqa: BLE001 what the caller gave is no host; told like all the rest
+            return defer.fail()
+        policy: HostKeyPolicy = KnownHostsPolicy()
+        if self.knownHosts is not None:
+            known = self.knownHosts
+            policy = DocumentedKnownHosts(self._knownHosts(known) if _isPath(known) else known)
+        connecting = connect(
+            self.reactor, config, self.ui, credentials=self._credentials(), hostKeys=policy
+        )
+        return connecting.addCallbacks(self._connected, self._failed)
+
+    def _defaultConfig(self) -> ClientConfig:
+        port = 22 if self.port is None else self.port
+        options = [("User", _text(self.username)), ("Port", str(port))]
+        return loadClientConfig(_text(self.hostname), overrides=options, files=())
+
+    def _credentials(self) -> Credentials:
+        password = self.password
+        return Credentials(
+            keys=tuple(self.keys or ()),
+            password=password.encode("utf-8") if isinstance(password, str) else password,
+            connectAgent=self._connectAgent if self.agentEndpoint is not None else None,
+            only=self.config is None,
+        )
+
+    def _connectAgent(self) -> Any:
+        factory = Factory.forProtocol(SSHAgentClient)
+        factory.noisy = False
+        return self.agentEndpoint.connect(factory)
+
+    def _connected(self, client: ClientConnection) -> Any:
+        client.transport.creator = self
+        return client.connection
+
+    def _failed(self, reason: Failure) -> Any:
+        """What kept TCP from connecting is told as every endpoint of Twisted tells it."""
+        failure = reason.value
+        if isinstance(failure, ConnectFailed) and failure.cause is not None:
+            return failure.cause
+        return reason
+
+    def cleanupConnection(self, connection: Any, immediate: bool) -> None:
+        """End the connection: nobody else has it."""
+        transport = connection.transport
+        if transport is None:
+            return
+        if immediate:
+            abort: Callable[[], None] = transport.abortConnection
+            abort()
+        else:
+            transport.loseConnection()
+
+
+def _isPath(value: object) -> bool:
+    return isinstance(value, str | bytes | os.PathLike)
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode("utf-8") if isinstance(name, bytes) else name
+
+
+_NewConnectionHelper = NewConnection
+_ExistingConnectionHelper = ExistingConnection
+
+__all__ = [
+    "ExistingConnection",
+    "NewConnection",
+    "_ExistingConnectionHelper",
+    "_ISSHConnectionCreator",
+    "_NewConnectionHelper",
+]
