@@ -22,6 +22,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from limpet.checkers import AuthorizedKeysFiles, SSHPublicKeyChecker
+from limpet.core.destinations import Destinations
 from limpet.server.factory import ServeFactory
 from limpet.server.hostkeys import HostKeyError, loadHostKeys, ownHostKey, stateDirectory
 from limpet.server.listening import ServerPort, listen
@@ -69,7 +70,7 @@ class Server:
         self._reload = reload
         self.settings = settings
         hostKeys = findHostKeys(settings)
-        self.realm = UnixSSHRealm(policyOf(settings), reactor)
+        self.realm = UnixSSHRealm(policyOf(settings), reactor, forwardingOf(settings))
         self.portal = self._makePortal(settings)
         self.factory = ServeFactory(reactor, settings, hostKeys, self.portal)
         self.ports: list[ServerPort] = []
@@ -122,6 +123,7 @@ class Server:
             self._log.warn("the addresses to listen on change with a restart only")
         self.settings = settings
         self.realm.policy = policyOf(settings)
+        self.realm.forwarding = forwardingOf(settings)
         self.portal = self._makePortal(settings)
         self.factory.configure(settings, hostKeys, self.portal)
         self._log.info("settings and host keys reloaded, for new connections")
@@ -222,7 +224,6 @@ def policyOf(settings: Settings) -> SessionPolicy:
         allowPty=settings.allowPty,
         hangupGraceSeconds=settings.hangupGraceSeconds,
         maxSessions=settings.maxSessions,
-    )
         files=FilePolicy(
             offered=settings.sftp, root=settings.sftpRoot or None, readOnly=settings.readOnly
         ),
@@ -240,3 +241,4 @@ def forwardingOf(settings: Settings) -> ForwardingPolicy:
         permitOpen=Destinations(settings.permitOpen),
         permitListen=Destinations(settings.permitListen),
         gatewayPorts=settings.gatewayPorts,
+    )

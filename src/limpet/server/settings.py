@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from limpet.core.destinations import BadRule, Destinations
 from limpet.server.limits import StartupLimit
 
 MAX_FILE_SIZE = 1024 * 1024
@@ -27,6 +28,9 @@ MAX_FILE_SIZE = 1024 * 1024
 
 ALGORITHM_PROFILES = ("default", "hardened", "modern", "legacy")
 """What `algorithms` may be: see `limpet.core.negotiation`."""
+
+FORWARDING_KINDS = ("local", "remote", "unix", "agent")
+"""What `allow-forwarding` may name."""
 
 LOG_LEVELS = ("debug", "info", "warn", "error")
 
@@ -90,10 +94,6 @@ class Settings:
         acceptEnv: Variables a client may set: names, or prefixes with a trailing *.
         path: PATH of the sessions; empty for the default.
         allowPty: Whether terminals may be had.
-        algorithms: What is offered: "default"; "hardened", for clients of today only; "modern",
-            with finite-field groups and compression; "legacy", with SHA-1 and CBC.
-        maxStartups: Connections without a login: start:rate:full.
-        maxSessions: Sessions on one connection.
         sftp: Whether files may be transferred by SFTP.
         sftpRoot: A directory that clients cannot leave; there are no shells and commands then. %h
             and %u as above, %% for a percent sign. Empty for all that the user may reach.
@@ -105,6 +105,10 @@ class Settings:
         permitListen: Where may be listened for clients, likewise.
         gatewayPorts: Whether clients choose the address that is listened on for them; otherwise it
             is the loopback.
+        algorithms: What is offered: "default"; "hardened", for clients of today only; "modern",
+            with finite-field groups and compression; "legacy", with SHA-1 and CBC.
+        maxStartups: Connections without a login: start:rate:full.
+        maxSessions: Sessions on one connection.
         handshakesPerSecond: New connections from one source; 0 for no limit. Not for loopback.
         loginGraceSeconds: How long a login may take.
         keepaliveSeconds: How long a client may be silent before it is asked whether it is there.
@@ -120,10 +124,6 @@ class Settings:
     acceptEnv: tuple[str, ...] = ("LANG", "LC_*", "TERM", "GIT_PROTOCOL")
     path: str = ""
     allowPty: bool = True
-    algorithms: str = "default"
-    maxStartups: str = "10:30:100"
-    maxSessions: int = 10
-    handshakesPerSecond: float = 20.0
     sftp: bool = True
     sftpRoot: str = ""
     readOnly: bool = False
@@ -131,6 +131,10 @@ class Settings:
     permitOpen: tuple[str, ...] = ("*:*", "/*")
     permitListen: tuple[str, ...] = ("*:*", "/*")
     gatewayPorts: bool = False
+    algorithms: str = "default"
+    maxStartups: str = "10:30:100"
+    maxSessions: int = 10
+    handshakesPerSecond: float = 20.0
     loginGraceSeconds: float = 60.0
     keepaliveSeconds: float = 0.0
     hangupGraceSeconds: float = 5.0
@@ -266,10 +270,6 @@ def _check(settings: Settings) -> None:
     for name in settings.authorizedKeys:
         if not name or set(re.findall(r"%(.?)", name)) - {"h", "u", "%"}:
             raise SettingsError(f"authorized-keys: {name!r}: only %h, %u and %% may follow a %")
-    if settings.algorithms not in ALGORITHM_PROFILES:
-        raise SettingsError(f"algorithms: one of {', '.join(ALGORITHM_PROFILES)}")
-    if settings.logLevel not in LOG_LEVELS:
-        raise SettingsError(f"log-level: one of {', '.join(LOG_LEVELS)}")
     if set(re.findall(r"%(.?)", settings.sftpRoot)) - {"h", "u", "%"}:
         raise SettingsError("sftp-root: only %h, %u and %% may follow a %")
     if settings.sftpRoot and not re.match("/|%h", settings.sftpRoot):
@@ -289,6 +289,10 @@ def _check(settings: Settings) -> None:
             Destinations(rules)
         except BadRule as failure:
             raise SettingsError(f"{setting}: {failure}") from None
+    if settings.algorithms not in ALGORITHM_PROFILES:
+        raise SettingsError(f"algorithms: one of {', '.join(ALGORITHM_PROFILES)}")
+    if settings.logLevel not in LOG_LEVELS:
+        raise SettingsError(f"log-level: one of {', '.join(LOG_LEVELS)}")
     if settings.maxSessions < 1:
         raise SettingsError("max-sessions: at least 1")
     for field in dataclasses.fields(settings):

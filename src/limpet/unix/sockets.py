@@ -20,6 +20,7 @@ import stat
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet import unix
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.protocol import Factory, Protocol
@@ -28,6 +29,7 @@ from zope.interface import implementer
 
 from limpet.error import ConchError
 from limpet.ssh.forwarding.channels import wordsFor
+from limpet.streams import PromptConnection
 from limpet.unix.accounts import Account, makeIdentityCheck
 from limpet.unix.ports import adoptPort
 from limpet.wire.numbers import OPEN_CONNECT_FAILED
@@ -75,6 +77,10 @@ def perform(action: str, path: bytes) -> socket.socket | None:
     return made
 
 
+class UnixConnection(PromptConnection, unix.Server):
+    """One connection to a Unix socket."""
+
+
 class UnixSockets:
     """Makes Unix sockets as one account.
 
@@ -96,9 +102,11 @@ class UnixSockets:
 
         def join(fd: int) -> Protocol:
             factory = Factory.forProtocol(lambda: protocol)
-            factory.noisy = False
             try:
-                self._reactor.adoptStreamConnection(fd, socket.AF_UNIX, factory)
+                os.set_blocking(fd, False)
+                UnixConnection._fromConnectedSocket(  # type: ignore[no-untyped-call]
+                    fd, factory, self._reactor
+                )
             finally:
                 os.close(fd)
             return protocol

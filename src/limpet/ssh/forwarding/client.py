@@ -29,6 +29,7 @@ class SSHForwardingClient(Protocol):
 
     Args:
         channel: An `SSHChannel`, open or being opened: what comes before it is open waits in it.
+            None for one that is joined later.
 
     Attributes:
         channel: The channel; None once either of the two is gone.
@@ -50,7 +51,15 @@ class SSHForwardingClient(Protocol):
         """The socket is there: let each side hold up the other."""
         if self._isOver:
             self._leave()
-            return
+        elif self.channel is not None:
+            self._join()
+
+    def joinTo(self, channel: Any) -> None:
+        """Join the socket, which is there already, to a channel."""
+        self.channel = channel
+        self._join()
+
+    def _join(self) -> None:
         register = getattr(self.channel, "registerProducer", None)
         transport: Any = self.transport
         if register is not None and hasattr(transport, "registerProducer"):

@@ -1,0 +1,139 @@
+"""A channel as the transport of any Twisted protocol: to connect through, or listen at, the far
+side.
+
+Rule: to the protocol it is a transport as TCP's is. Nothing arrives while it is paused, nothing is
+lost when it ends meanwhile, either direction may end by itself, and `connectionLost` comes once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+
+from limpet.ssh.channel import SSHChannel
+from limpet.ssh.forwarding.channels import FORWARDING_MAX_PACKET, FORWARDING_WINDOW
+
+
+class StreamChannel(SSHChannel):
+    """A channel that carries a protocol.
+
+    Args:
+        protocol: What it carries; gets its transport when the channel is open.
+        name: The channel's type.
+        peer: The address at the far end.
+        host: The address at this end; None for that of the SSH transport.
+        reactor: What the protocol's timers run on, where it asks its transport for one.
+        details: As for `SSHChannel`.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        name: bytes,
+        peer: IAddress,
+        host: IAddress | None = None,
+        reactor: Any = None,
+        **details: Any,
+    ) -> None:
+        details.setdefault("localWindow", FORWARDING_WINDOW)
+        details.setdefault("localMaxPacket", FORWARDING_MAX_PACKET)
+        super().__init__(**details)
+        self.name = name
+        self.protocol = protocol
+        self.reactor = reactor
+        self.disconnecting = False
+        self.connected = False
+        self._peer = peer
+        self._host = host
+        self._waiting: list[bytes] = []
+        self._eofWaits = False
+        self._reason: Exception | None = None
+        self._isOver = False
+
+    # ── from the far side ─────────────────────────────────────────────────────────────────────
+
+    def channelOpen(self, specificData: bytes) -> None:
+        """Connect the protocol."""
+        self.connected = True
+        self.protocol.makeConnection(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Give the protocol its data; keep it while it is paused, at most one window."""
+        if self.inputPaused:
+            self._waiting.append(data)
+        elif not self._isOver:
+            self.protocol.dataReceived(data)
+
+    def eofReceived(self) -> None:
+        """The far side sends no more: the protocol hears of it behind the data."""
+        self._eofWaits = True
+        self._deliver()
+
+    def closed(self) -> None:
+        """The channel is gone: the protocol hears of it behind the data."""
+        done = self.remoteClosed and not getattr(self.conn, "_stopped", False)
+        self._reason = ConnectionDone() if done else ConnectionLost()
+        self._deliver()
+
+    def resumeProducing(self) -> None:
+        """The protocol takes more."""
+        super().resumeProducing()
+        self._deliver()
+
+    def _deliver(self) -> None:
+        while self._waiting and not self.inputPaused and not self._isOver:
+            self.protocol.dataReceived(self._waiting.pop(0))
+        if self._waiting or self._isOver or (self.inputPaused and self._reason is None):
+            return
+        if self._eofWaits:
+            self._eofWaits = False
+            halfCloseable: Any = IHalfCloseableProtocol(self.protocol, None)
+            if halfCloseable is not None:
+                halfCloseable.readConnectionLost()
+            elif self._reason is None:
+                self.loseConnection()
+        if self._reason is not None and not self._isOver:
+            self._isOver = True
+            self.connected = False
+            self.protocol.connectionLost(Failure(self._reason))
+
+    # ── what the protocol may ask of its transport ────────────────────────────────────────────
+
+    def loseConnection(self) -> None:
+        """Close the channel behind all that was written."""
+        self.disconnecting = True
+        super().loseConnection()
+
+    def loseWriteConnection(self) -> None:
+        """Say that no more comes, behind all that was written; the far side may go on."""
+        self.conn.sendEOF(self)
+
+    def stopProducing(self) -> None:
+        """As for any transport: end."""
+        self.loseConnection()
+
+    def getPeer(self) -> IAddress:
+        """The address at the far end."""
+        return self._peer
+
+    def getHost(self) -> IAddress:
+        """The address at this end."""
+        return super().getHost() if self._host is None else self._host
+
+    def getTcpNoDelay(self) -> bool:
+        """Small pieces leave at once."""
+        return True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """It is so already."""
+
+    def getTcpKeepAlive(self) -> bool:
+        """The SSH connection has its own."""
+        return False
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """The SSH connection has its own."""
