@@ -32,7 +32,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     """What a program under test sees: a home of its own, and the sources of this tree."""
     return {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin",
-        "PYTHONPATH": str(ROOT / "src"),
+        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
         "PYTHONUNBUFFERED": "1",
         "HOME": str(home),
         "LC_ALL": "C.UTF-8",
