@@ -173,7 +173,6 @@ class ClientConfig:
     checkHostIP: bool = False
     noHostAuthenticationForLocalhost: bool = False
     revokedHostKeys: str | None = None
-    updateHostKeys: str = "no"
     # Who we are
     identityFiles: list[str] = field(default_factory=list)
     identityFilesGiven: bool = False
@@ -564,7 +563,6 @@ class _Builder:
             checkHostIP=get("checkhostip", False),
             noHostAuthenticationForLocalhost=get("nohostauthenticationforlocalhost", False),
             revokedHostKeys=self._path("revokedhostkeys"),
-            updateHostKeys=get("updatehostkeys", "no"),
             identityFiles=self._identities(),
             identityFilesGiven="identityfile" in self._settings.values,
             certificateFiles=self._paths(self._settings.all("certificatefile"), "certificatefile"),

@@ -7,18 +7,33 @@ its word; a command that would need a shell is refused by name (attacks.md K3).
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
+from typing import NamedTuple
 
-from limpet.core.sshconfig.tokens import expand, expandHome
+from limpet.core.sshconfig.tokens import expand
 
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
-_SHELL_WORDS = re.compile(r"[|&;<>()]+")
-_QUIET = ("2>", "/dev/null")
+_TO_NOWHERE = re.compile(r">\s*/dev/null\s*(#.*)?")
+_OPERATORS = "|&;<>()\n"
+_ESCAPED_IN_QUOTES = '"\\$`'
 
 
 class NeedsShell(ValueError):
     """The command uses what only a shell does; the message says what, and what to do instead."""
+
+
+class _Piece(NamedTuple):
+    """A stretch of a word, of one kind of quoting.
+
+    Attributes:
+        text: It, free of its quotes.
+        hasTokens: Whether %-tokens are replaced in it.
+        hasVariables: Whether $-variables are.
+    """
+
+    text: str
+    hasTokens: bool = True
+    hasVariables: bool = True
 
 
 def splitCommand(
@@ -26,12 +41,14 @@ def splitCommand(
 ) -> list[str]:
     """The arguments of a command line, with tokens and variables replaced.
 
-    A leading `exec`, and a trailing `2>/dev/null`, are dropped: they mean nothing without a shell.
+    A leading `exec`, a trailing `2>/dev/null` and a comment are dropped: they mean nothing without
+    a shell.
 
     Args:
         text: The command line, from a configuration file.
         tokens: What its %-tokens stand for.
-        environment: What `$NAME` and `${NAME}` outside of single quotes stand for.
+        environment: What `$NAME` and `${NAME}` outside of single quotes stand for; one that is not
+            set stands for nothing, as in a shell.
         home: What a leading `~/` of a word stands for.
 
     Raises:
@@ -39,48 +56,119 @@ def splitCommand(
             close.
         BadToken: A token is not among `tokens`.
     """
-    words = _beforeComment(_words(text))
-    if words[-2:] == [*_QUIET]:
-        words = words[:-2]
-    if words[:1] == ["exec"]:
+    words = _words(text)
+    if words[:1] == [[_Piece("exec")]]:
         words = words[1:]
     if not words:
         raise NeedsShell("there is no command in it")
-    found = []
-    for word in words:
-        if _SHELL_WORDS.fullmatch(word):
-            raise _refusal(word)
-        found.append(_unquoted(word, tokens, environment, home))
-    return found
+    return [
+        "".join(_filledIn(piece, tokens, environment, home) for piece in _atHome(word))
+        for word in words
+    ]
 
 
-def _words(text: str) -> list[str]:
-    """Words with their quotes still on; operators of a shell as words of their own."""
-    lexer = shlex.shlex(text, posix=False, punctuation_chars="|&;<>()")
-    lexer.whitespace_split = True
-    lexer.commenters = ""
-    try:
-        return _joined(list(lexer))
-    except ValueError:
-        raise NeedsShell("a quote in it does not close") from None
+def _atHome(word: list[_Piece]) -> list[_Piece]:
+    """The word with its leading ~/ as a variable."""
+    first = word[0]
+    if not (first.hasVariables and first.text.startswith("~/")):
+        return word
+    return [_Piece(_HOME), first._replace(text=first.text[1:]), *word[1:]]
 
 
-def _beforeComment(words: list[str]) -> list[str]:
-    for index, word in enumerate(words):
-        if word.startswith("#"):
-            return words[:index]
-    return words
+_HOME = "${~}"
 
 
-def _joined(words: list[str]) -> list[str]:
-    """`2` `>` as one word: a number before a redirection belongs to it."""
+def _filledIn(
+    piece: _Piece, tokens: Mapping[str, str], environment: Mapping[str, str], home: str
+) -> str:
+    """The piece's text; neither tokens nor variables look at what the other put in."""
+    if piece.text == _HOME:
+        return home.rstrip("/")
+    if not piece.hasTokens:
+        return piece.text
+    if not piece.hasVariables:
+        return expand(piece.text, tokens)
     found: list[str] = []
-    for word in words:
-        if word == ">" and found and found[-1] == "2":
-            found[-1] = "2>"
+    at = 0
+    for variable in _VARIABLE.finditer(piece.text):
+        found.append(expand(piece.text[at : variable.start()], tokens))
+        found.append(environment.get(variable[1] or variable[2], ""))
+        at = variable.end()
+    found.append(expand(piece.text[at:], tokens))
+    return "".join(found)
+
+
+def _words(text: str) -> list[list[_Piece]]:
+    """The words of a command line, each as its pieces."""
+    found: list[list[_Piece]] = []
+    word: list[_Piece] | None = None
+    at = 0
+    while at < len(text):
+        char = text[at]
+        if char in " \t":
+            if word is not None:
+                found.append(word)
+            word = None
+            at += 1
+            continue
+        if char == "#" and word is None:
+            break
+        if char in _OPERATORS:
+            if word == [_Piece("2")] and _TO_NOWHERE.fullmatch(text, at):
+                return found
+            raise _refusal(char)
+        word = [] if word is None else word
+        if char == "'":
+            end = text.find("'", at + 1)
+            if end < 0:
+                raise NeedsShell("a quote in it does not close")
+            word.append(_Piece(text[at + 1 : end], hasVariables=False))
+            at = end + 1
+        elif char == '"':
+            pieces, at = _doubleQuoted(text, at + 1)
+            word.extend(pieces)
+        elif char == "\\" and at + 1 < len(text):
+            word.append(_Piece(text[at + 1], False, False))
+            at += 2
         else:
-            found.append(word)
+            end = at + 1
+            while end < len(text) and text[end] not in " \t'\"\\" + _OPERATORS:
+                end += 1
+            word.append(_Piece(_withoutSubstitution(text[at:end] + _next(text, end))[: end - at]))
+            at = end
+    if word is not None:
+        found.append(word)
     return found
+
+
+def _next(text: str, end: int) -> str:
+    """The character at `end` if a parenthesis, which `$` makes a substitution of."""
+    return "(" if text[end : end + 1] == "(" else ""
+
+
+def _doubleQuoted(text: str, at: int) -> tuple[list[_Piece], int]:
+    """The pieces within double quotes, and where the text goes on behind them."""
+    pieces: list[_Piece] = []
+    start = at
+    while at < len(text) and text[at] != '"':
+        if text[at] == "\\" and text[at + 1 : at + 2] and text[at + 1] in _ESCAPED_IN_QUOTES:
+            pieces.append(_Piece(_withoutSubstitution(text[start:at])))
+            pieces.append(_Piece(text[at + 1], False, False))
+            at += 2
+            start = at
+        else:
+            at += 1
+    if at == len(text):
+        raise NeedsShell("a quote in it does not close")
+    pieces.append(_Piece(_withoutSubstitution(text[start:at])))
+    return pieces, at + 1
+
+
+def _withoutSubstitution(text: str) -> str:
+    for sign in ("`", "$("):
+        if sign in text:
+            raise _refusal(sign)
+    return text
 
 
 def _refusal(what: str) -> NeedsShell:
@@ -88,65 +176,3 @@ def _refusal(what: str) -> NeedsShell:
         f"it uses {what!r}, which only a shell understands, and Limpet runs it without one; "
         "put it in a script, or write: sh -c '…'"
     )
-
-
-def _unquoted(
-    word: str, tokens: Mapping[str, str], environment: Mapping[str, str], home: str
-) -> str:
-    """One word free of its quotes; tokens and variables are replaced piece by piece."""
-
-    def variable(found: re.Match[str]) -> str:
-        name = found[1] or found[2]
-        return environment.get(name, "")
-
-    def plain(piece: str) -> str:
-        if "`" in piece or "$(" in piece:
-            raise _refusal("`" if "`" in piece else "$(")
-        # Tokens first in each stretch between variables, so that neither is looked at again.
-        pieces = []
-        at = 0
-        for found in _VARIABLE.finditer(piece):
-            pieces.append(expand(piece[at : found.start()], tokens))
-            pieces.append(variable(found))
-            at = found.end()
-        pieces.append(expand(piece[at:], tokens))
-        return "".join(pieces)
-
-    result: list[str] = []
-    if word.startswith("~/"):
-        result.append(expandHome("~", home))
-        word = word[1:]
-    piece = ""
-    at = 0
-    while at < len(word):
-        char = word[at]
-        if char == "'":
-            end = word.index("'", at + 1)
-            result.append(plain(piece))
-            result.append(expand(word[at + 1 : end], tokens))
-            piece, at = "", end
-        elif char == '"':
-            result.append(plain(piece))
-            piece = ""
-            inner, at = _doubleQuoted(word, at + 1)
-            result.append(plain(inner))
-        elif char == "\\" and at + 1 < len(word):
-            result.append(plain(piece))
-            result.append(word[at + 1])
-            piece, at = "", at + 1
-        else:
-            piece += char
-        at += 1
-    result.append(plain(piece))
-    return "".join(result)
-
-
-def _doubleQuoted(word: str, start: int) -> tuple[str, int]:
-    inner = ""
-    at = start
-    while word[at] != '"':
-        if word[at] == "\\" and word[at + 1 : at + 2] in ('"', "\\"):
-            at += 1
-        inner += word[at]
-        at += 1
-    return inner, at
