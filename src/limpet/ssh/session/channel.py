@@ -31,7 +31,14 @@ from limpet.ssh.session.wrappers import wrapProcessProtocol, wrapProtocol
 from limpet.wire.errors import BadField, WireError
 from limpet.wire.fields import getNS
 from limpet.wire.numbers import EXTENDED_DATA_STDERR
-from limpet.wire.requests import BreakRequest, Command, Environment, Geometry, SignalRequest
+from limpet.wire.requests import (
+    BreakRequest,
+    Command,
+    Environment,
+    Geometry,
+    SignalRequest,
+    X11Request,
+)
 
 MAX_ENVIRONMENT_VARIABLES = 64
 """How many environment variables a client may set in one session."""
@@ -287,6 +294,23 @@ class SSHSession(SSHChannel):
             decide(milliseconds)
 
         return self._attempt("break", start)
+
+    def request_x11_req(self, data: bytes) -> int:
+        """Forward the display to the client.
+
+        Body: boolean single connection, string protocol, string cookie, uint32 screen (RFC 4254
+        section 6.3.1). A session that has a method `x11Requested(single, protocol, cookie, screen)`
+        decides; otherwise it is refused.
+        """
+
+        def start() -> None:
+            body = X11Request.decode(data)
+            decide = getattr(self._userSession(), "x11Requested", None)
+            if decide is None:
+                raise ConchError("X11 is not forwarded here")
+            decide(body.single, body.protocol, body.cookie, body.screen)
+
+        return self._attempt("x11-req", start)
 
     # ── the client's data ─────────────────────────────────────────────────────────────────────
 
