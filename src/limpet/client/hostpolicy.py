@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from twisted.internet import defer
 
 from limpet.client import hostkeys
-from limpet.client.config import ClientConfig
+from limpet.client.config import DEFAULT_PORT, ClientConfig
 from limpet.client.errors import HostKeyRefused
 from limpet.crypto.signatures import algorithmsFor
 from limpet.ssh.keys import BadKeyError, Certificate, Key
@@ -122,6 +122,10 @@ class DocumentedKnownHosts:
         key = hostKeyOf(keyBlob)
         host = (config.hostKeyAlias or config.hostName).encode("utf-8")
         where = (address or config.hostName).encode("utf-8")
+        if config.port != DEFAULT_PORT and hasattr(self._knownHosts, "hasHostKey"):
+            # Conch looks hosts up without their port; what is known with it comes first.
+            if self._knownHosts.hasHostKey(b"[%b]:%d" % (host, config.port), key):
+                return True
         judging = defer.maybeDeferred(self._knownHosts.verifyHostKey, ui, host, where, key)
         return judging.addCallback(_onlyTrue, config, key)
 
