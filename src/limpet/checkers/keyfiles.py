@@ -12,13 +12,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, Protocol
 
-from twisted.internet import threads
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from limpet._reactor import getReactor
 from limpet.checkers.files import UnsafeFile, readUserFile
+from limpet.checkers.workers import checks
 from limpet.core.authorizedkeys import (
     AuthorizedKey,
     BadLine,
@@ -100,8 +99,7 @@ class AuthorizedKeysFiles:
             done: Deferred[list[AuthorizedKey]] = Deferred()
             done.callback(self.read(avatarId))
             return done
-        reactor = getReactor()
-        return threads.deferToThreadPool(reactor, reactor.getThreadPool(), self.read, avatarId)
+        return checks.run(("keys", avatarId), self.read, avatarId)
 
     def read(self, username: bytes) -> list[AuthorizedKey]:
         """The same at once; it may block."""

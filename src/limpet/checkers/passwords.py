@@ -26,11 +26,11 @@ import bcrypt
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet import defer, threads
+from twisted.internet import defer
 from zope.interface import implementer
 
-from limpet._reactor import getReactor
 from limpet.checkers.keyfiles import lookUpUser
+from limpet.checkers.workers import checks, sourceOf
 from limpet.core.authentication import isTriablePassword
 
 SHADOW_FILE = "/etc/shadow"
@@ -192,13 +192,8 @@ class UNIXPasswordDatabase:
         Returns:
             A Deferred of the user's name; it fails with UnauthorizedLogin.
         """
-        reactor = getReactor()
-        checked = threads.deferToThreadPool(
-            reactor,
-            reactor.getThreadPool(),
-            self.check,
-            credentials.username,
-            credentials.password,
+        checked = checks.run(
+            sourceOf(credentials), self.check, credentials.username, credentials.password
         )
         return checked.addCallback(self._decide, credentials.username)
 

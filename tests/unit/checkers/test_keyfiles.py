@@ -139,8 +139,6 @@ def test_readAuthorizedKeyFile() -> None:
 
 def test_threadGivesTheSame(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With threads, `read` runs elsewhere and its result comes back as it is."""
-    from limpet.checkers import keyfiles
-
     calls: list[Any] = []
 
     def runNow(reactor: Any, pool: Any, function: Any, *args: Any) -> defer.Deferred[Any]:
@@ -152,7 +150,7 @@ def test_threadGivesTheSame(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
             return "pool"
 
     monkeypatch.setattr("twisted.internet.threads.deferToThreadPool", runNow)
-    monkeypatch.setattr(keyfiles, "getReactor", Reactor)
+    monkeypatch.setattr("limpet.checkers.workers.getReactor", Reactor)
     write(home / ".ssh/authorized_keys", line(FIRST))
     out: list[Any] = []
     AuthorizedKeysFiles(userdb=Users(home)).getAuthorizedKeys(b"alice").addCallback(out.append)

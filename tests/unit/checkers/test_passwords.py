@@ -116,7 +116,7 @@ def test_requestAvatarIdHashesInAThread(good: bool, monkeypatch: pytest.MonkeyPa
             return "pool"
 
     monkeypatch.setattr("twisted.internet.threads.deferToThreadPool", runNow)
-    monkeypatch.setattr(module, "getReactor", Reactor)
+    monkeypatch.setattr("limpet.checkers.workers.getReactor", Reactor)
     shown = PasswordCredentials(b"alice", b"secret" if good else b"wrong")
     out: list[Any] = []
     database(alice=SHA512).requestAvatarId(shown).addBoth(out.append)
