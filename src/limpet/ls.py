@@ -20,14 +20,15 @@ RECENT_SECONDS = 60 * 60 * 24 * 31 * 6
 _PRINTABLE = bytes(range(0x20, 0x7F)).replace(b"\\", b"")
 
 
-def lsLine(name: str, s: os.stat_result) -> str:
+def lsLine(name: str | bytes, s: os.stat_result) -> str:
     """The line for the file `name`.
 
     Args:
-        name: As it is to be shown.
+        name: As it is to be shown; bytes are UTF-8.
         s: Its `os.stat_result`.
     """
-    return line(name, s, str(s.st_uid), str(s.st_gid))
+    shownName = name if isinstance(name, str) else shown(name)
+    return line(shownName, s, str(s.st_uid), str(s.st_gid))
 
 
 def line(name: str, details: os.stat_result, owner: str, group: str) -> str:

@@ -249,8 +249,10 @@ class SSHChannel:
             self._outbound.size or self._extended or self._afterOutput or self._held & HOLD_REPLY
         )
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | str) -> None:
         """Send `data`, or what the window allows of it now and the rest later."""
+        if isinstance(data, str):  # as Conch let pass
+            data = data.encode("utf-8")
         size = len(data)
         if self._outbound.size or self._held or self._outputEnded:
             self._writeLater(data)
@@ -290,13 +292,15 @@ class SSHChannel:
             self.remoteWindowLeft -= len(piece)
             self.conn.sendData(self, piece)
 
-    def writeExtended(self, dataType: int, data: bytes) -> None:
+    def writeExtended(self, dataType: int, data: bytes | str) -> None:
         """Send `data` as extended data of `dataType` (1 is standard error), as `write` does.
 
         Data and extended data wait apart, so that either may overtake the other.
         """
         if self._outputEnded or self.localClosed or not data:
             return
+        if isinstance(data, str):
+            data = data.encode("utf-8")
         if self._extended:
             if self._extended[-1][0] == dataType:
                 self._extended[-1][1].append(data)

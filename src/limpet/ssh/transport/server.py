@@ -108,13 +108,12 @@ class SSHServerTransport(SSHTransportBase):
     def _sendFirstExtInfo(self) -> None:
         if not self._peerSupportsExtensions:
             return
-        self.sendExtInfo(
-            [
-                (b"server-sig-algs", b",".join(self.userAuthAlgorithms)),
-                (b"publickey-hostbound@openssh.com", b"0"),
-                (b"ping@openssh.com", b"0"),
-            ]
-        )
+        extensions = [(b"server-sig-algs", b",".join(self.userAuthAlgorithms))]
+        services = getattr(self.factory, "services", {})
+        if getattr(services.get(b"ssh-userauth"), "takesHostBoundKeys", False):
+            extensions.append((b"publickey-hostbound@openssh.com", b"0"))
+        extensions.append((b"ping@openssh.com", b"0"))
+        self.sendExtInfo(extensions)
 
     # ── Services ──────────────────────────────────────────────────────────────────────────────
 

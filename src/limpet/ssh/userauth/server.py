@@ -85,6 +85,9 @@ _DELAY_SECRET = os.urandom(32)
 
 _GUESSES = (authentication.PASSWORD, authentication.KEYBOARD_INTERACTIVE)
 
+_OWN_PARSERS = frozenset(("auth_publickey", "ssh_USERAUTH_REQUEST"))
+"""Methods of which a subclass's own parse the fields of the method publickey."""
+
 _REFUSALS = (ConchError, LoginFailed, Unauthorized, UnhandledCredentials, WireError)
 
 
@@ -105,6 +108,9 @@ class SSHUserAuthServer(SSHService):
             same for known and unknown users.
         bannerText: What the client is shown before anything else; None asks the factory, whose
             `bannerText` may be missing.
+        takesHostBoundKeys: Whether the transport offers OpenSSH's form of publickey, whose
+            signature covers the host key; not, unless it says so, for a subclass with an
+            `auth_publickey` or `ssh_USERAUTH_REQUEST` of its own.
         interfaceToMethod: Kinds of credentials that a portal may take, to the method's name.
         clock: What the delays run on; None takes the transport's, else the reactor.
         supportedAuthentications: The methods that this connection can use, set at the start.
@@ -123,6 +129,15 @@ class SSHUserAuthServer(SSHService):
     failuresTakeTime = True
     bannerText: bytes | str | None = None
     clock: Any = None
+
+    takesHostBoundKeys: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Take no host-bound keys where a subclass parses requests itself: it knows of none."""
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if "takesHostBoundKeys" not in own and _OWN_PARSERS.intersection(own):
+            cls.takesHostBoundKeys = False
 
     interfaceToMethod: ClassVar[dict[Any, bytes]] = {
         ISSHPrivateKey: authentication.PUBLIC_KEY,
@@ -337,6 +352,8 @@ class SSHUserAuthServer(SSHService):
             there is not, or that has succeeded already.
         """
         name = _plainMethod(kind)
+        if name != kind and not self.takesHostBoundKeys:
+            return defer.fail(ConchError("unsupported authentication, failing"))
         if name != authentication.NONE and name not in self.supportedAuthentications:
             return defer.fail(ConchError("unsupported authentication, failing"))
         if name in self.authenticatedWith:
@@ -396,6 +413,10 @@ class SSHUserAuthServer(SSHService):
         reason.trap(NotEnoughAuthentication)
         context = self._context
         if context is None:
+            # An application answers requests by itself, and looks after `authenticatedWith`.
+            if not self._over:
+                self.authenticatedWith.append(self.method)
+                self._sendFailure(partialSuccess=True)
             return
         try:
             context.factors.restrictions = context.factors.restrictions & context.restrictions
@@ -574,7 +595,7 @@ class SSHUserAuthServer(SSHService):
         login = defer.maybeDeferred(self.portal.login, credentials, None, IConchUser)
         if fields.signature is None:
             login.addCallback(self._neverByQuery)
-            login.addErrback(lambda why: why if context.over else self._ebCheckKey(why, packet))
+            login.addErrback(lambda why: why if context.over else self._ebCheckKey(why, packet[1:]))
         else:
             login.addCallbacks(
                 self._onlySigned,
@@ -605,12 +626,11 @@ class SSHUserAuthServer(SSHService):
 
         Args:
             reason: Why the portal let nobody in.
-            packet: The method's fields.
+            packet: The method's fields from the algorithm's name on.
         """
         # Nothing was shown yet, so that nothing can have succeeded in part either.
         reason.trap(ValidPublicKey, NotEnoughAuthentication)
         fields = Reader(packet)
-        fields.byte()
         body = NS(fields.string()) + NS(fields.string())
         self.transport.sendPacket(MSG_USERAUTH_PK_OK, body)
         return Failure(IgnoreAuthentication())
