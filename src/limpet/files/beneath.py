@@ -149,9 +149,13 @@ class Root:
                     if isLast and flags & os.O_CREAT:
                         return os.open(name, flags | os.O_NOFOLLOW, mode, dir_fd=here)
                     raise
-                if stat.S_ISLNK(os.fstat(fd).st_mode):
-                    target = os.readlink(b"", dir_fd=fd)
-                    os.close(fd)
+                kind = os.fstat(fd).st_mode
+                if stat.S_ISDIR(kind) and not isLast:
+                    stack.append(fd)
+                    continue
+                target = os.readlink(b"", dir_fd=fd) if stat.S_ISLNK(kind) else None
+                os.close(fd)
+                if target is not None:
                     links += 1
                     if links > MAX_LINKS:
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
@@ -159,11 +163,9 @@ class Root:
                         _closeAll(stack)
                     pending.extendleft(reversed(_components(target)))
                 elif isLast:
-                    os.close(fd)
                     return self._openLast(name, flags, mode, here)
                 else:
-                    # One that is no directory fails when the next component is opened from it.
-                    stack.append(fd)
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             return os.open(
                 b".", flags & ~os.O_NOFOLLOW, mode, dir_fd=stack[-1] if stack else self.fd
             )
