@@ -23,7 +23,7 @@ from limpet.core.agentbinding import Bindings, BindRefused
 from limpet.core.framing import FrameReceiver, packFrame
 from limpet.core.signables import Use, recognise
 from limpet.error import ConchError
-from limpet.ssh.agent import AgentBroken, AgentError
+from limpet.ssh.agent import AgentBroken, AgentError, AgentRefused
 from limpet.ssh.agent import SSHAgentClient as _ProtocolClient
 from limpet.ssh.channel import SSHChannel
 from limpet.ssh.keys import BadKeyError, Key
@@ -144,8 +144,7 @@ def bindToSession(agent: _ProtocolClient, transport: Any, isForwarding: bool) ->
         return succeed(False)
 
     def refused(reason: Failure) -> bool:
-        if reason.check(AgentBroken):
-            reason.raiseException()
+        reason.trap(AgentRefused)
         return False
 
     return agent.bindSession(bind).addCallbacks(lambda _: True, refused)
@@ -172,12 +171,14 @@ class SSHAgentForwardingChannel(SSHChannel):
     Attributes:
         agentPath: The agent's socket; None for the one that SSH_AUTH_SOCK names.
         reactor: Connects to it; None for the global one.
+        connect: What connects to it: `connectToAgent`, or like it.
         whenEnded: Called once when the channel is over.
     """
 
     name = CHANNEL_TYPE
     agentPath: str | None = None
     reactor: Any = None
+    connect: Any = staticmethod(connectToAgent)
     whenEnded: Any = None
 
     _log = Logger()
@@ -194,7 +195,7 @@ class SSHAgentForwardingChannel(SSHChannel):
     def prepareToOpen(self, specificData: bytes) -> Any:
         """Connect to the agent, before the server is told that the channel is open."""
         reactor = getReactor() if self.reactor is None else self.reactor
-        connecting = connectToAgent(reactor, self.agentPath, SSHAgentForwardingLocal)
+        connecting = self.connect(reactor, self.agentPath, SSHAgentForwardingLocal)
         return connecting.addCallbacks(self._connected, self._failed)
 
     def _connected(self, local: SSHAgentForwardingLocal) -> Any:

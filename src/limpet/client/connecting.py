@@ -25,7 +25,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from limpet.client.agent import connectToAgent
+from limpet.client.agent import AgentForwarding, connectToAgent
 from limpet.client.authenticating import ConfiguredUserAuth, Credentials
 from limpet.client.config import ClientConfig
 from limpet.client.dialing import dial, dialByCommand
@@ -35,6 +35,7 @@ from limpet.client.errors import (
     ConnectionEnded,
     HandshakeFailed,
     HostKeyRefused,
+    RequestRefused,
     shown,
 )
 from limpet.client.hostpolicy import HostKeyPolicy, KnownHostsPolicy
@@ -73,15 +74,23 @@ class ClientService(SSHConnection):
 
     Attributes:
         whenReady: Called once when the user is logged in.
+        agentForwarding: What is lent of the agent; None for nothing.
     """
 
     def __init__(self, whenReady: Callable[[], None]) -> None:
         super().__init__()
         self._whenReady = whenReady
+        self.agentForwarding: AgentForwarding | None = None
 
     def serviceStarted(self) -> None:
         super().serviceStarted()
         self._whenReady()
+
+    def channel_auth_agent_openssh_com(self, windowSize: int, maxPacket: int, data: bytes) -> Any:
+        """The server wants to ask the agent; None, which refuses it, where that was not lent."""
+        if self.agentForwarding is None:
+            return None
+        return self.agentForwarding.makeChannel(windowSize, maxPacket, data)
 
 
 class ClientConnection:
@@ -102,6 +111,8 @@ class ClientConnection:
         self.transport = transport
         self.config = attempt.config
         self.via = attempt.via
+        self._reactor = attempt.reactor
+        self._service = attempt.service
         self.provedIdentity = False
         self.whyClosed: ClientError | None = None
         self._closing = False
@@ -129,6 +140,29 @@ class ClientConnection:
         self._closing = True
         self.transport.loseConnection()
         return self.closed
+
+    def lendAgent(self) -> None:
+        """Let the server have the agent, as far as `limpet.client.agent` lends it.
+
+        It takes it when a session sends `FORWARDING_REQUEST`, and not before. May be called again.
+
+        Raises:
+            RequestRefused: There is no agent, or the server is one that lets everybody in: it might
+                have the person type what is meant for another (attacks.md E19).
+        """
+        path = self.config.forwardAgentPath or self.config.identityAgent
+        if path is None:
+            raise RequestRefused(
+                "there is no agent to forward: SSH_AUTH_SOCK is not set. `ssh-agent` and"
+                " `limpet agent` start one"
+            )
+        if not self.provedIdentity:
+            raise RequestRefused(
+                "the agent is not forwarded: the server let us in without any proof of who we are"
+            )
+        if self._service.agentForwarding is None:
+            self._service.agentForwarding = AgentForwarding(self._reactor, path)
+        self._service.agentForwarding.isAllowed = True
 
     def abort(self) -> None:
         """Cut the connection at once."""
