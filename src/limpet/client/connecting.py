@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from limpet.client.agent import AgentForwarding, connectToAgent
 from limpet.client.authenticating import ConfiguredUserAuth, Credentials
 from limpet.client.config import ClientConfig
-from limpet.client.dialing import dial, dialByCommand
+from limpet.client.dialing import ProxyProgram, dial, dialByCommand
 from limpet.client.errors import (
     ClientError,
     ConnectFailed,
@@ -285,6 +285,7 @@ class _Attempt:
         self._auth: ConfiguredUserAuth | None = None
         self._client: ClientConnection | None = None
         self._dialling: defer.Deferred[Any] | None = None
+        self._program: ProxyProgram | None = None
         self._refusal: Exception | None = None
         self._timedOut = False
         self._finished = False
@@ -305,7 +306,7 @@ class _Attempt:
                 self.reactor, self.via.connection, config.hostName, config.port, factory
             )
         elif config.proxyArguments is not None:
-            dialling = dialByCommand(self.reactor, config.proxyArguments, factory)
+            dialling, self._program = dialByCommand(self.reactor, config.proxyArguments, factory)
         else:
             dialling = dial(self.reactor, config, factory)
         self._dialling = dialling
@@ -434,6 +435,8 @@ class _Attempt:
         if transport is not self._transport:
             return
         self._dropAgent()
+        if self._program is not None:
+            self._program.end()
         if self._client is not None:
             self._client._lost(_whyEnded(self.where, transport, reason))
             return
@@ -474,6 +477,11 @@ class _Attempt:
             )
         if violation is not None:
             return HandshakeFailed(f"{self.where}: {shown(violation.description)}")
+        if not transport.gotVersion and self._program is not None:
+            return HandshakeFailed(
+                f"the ProxyCommand for {self.where} ended before any server said anything:"
+                f" {shown(self.config.proxyCommand or '')}"
+            )
         if not transport.gotVersion:
             return HandshakeFailed(
                 f"{self.where} closed the connection before it said anything: it may be no SSH"

@@ -1,26 +1,28 @@
 """The stream below the SSH connection: TCP to one of a name's addresses, or a program's pipes.
 
-Rule: a name's addresses are tried as RFC 8305 says, one a short time after the other, and the first
-that answers is taken; a ProxyCommand is started as a list of arguments, never by a shell.
+Rule: a name's addresses are tried as RFC 8305 says, one a short time after the other and the two
+families in turn; the first that answers is taken, and the others are given up. A ProxyCommand is
+started as a list of arguments, never by a shell.
 """
 
 from __future__ import annotations
 
-import os
+import signal
 import socket
+import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet import defer, error
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IReactorPluggableNameResolver
+from twisted.internet.interfaces import IResolutionReceiver
 from twisted.internet.posixbase import PosixReactorBase
-from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from limpet import streams
+from limpet.client.config import ClientConfig
 from limpet.client.errors import ConnectFailed
 
 ATTEMPT_DELAY_SECONDS = 0.25
@@ -29,6 +31,15 @@ ATTEMPT_DELAY_SECONDS = 0.25
 ADDRESS_SECONDS = 120.0
 """How long one address may take where no ConnectTimeout is set; Linux gives up after 127 s."""
 
+MAX_ADDRESSES = 32
+"""Most addresses of one name that are tried (ours)."""
+
+REAP_SECONDS = 0.2
+"""How often a ProxyCommand that is to end is looked for (ours)."""
+
+REAP_ATTEMPTS = 25
+"""How often, before it is killed."""
+
 _ADDRESS_TYPES = {
     "any": (IPv4Address, IPv6Address),
     "inet": (IPv4Address,),
@@ -36,73 +47,179 @@ _ADDRESS_TYPES = {
 }
 
 
-@implementer(IReactorPluggableNameResolver)
-class _Dialler:
-    """The reactor, as far as `HostnameEndpoint` needs it.
-
-    It gives addresses of one family only, and connections that are `limpet.streams`' own.
-    """
-
-    def __init__(self, reactor: Any, addressTypes: Sequence[type]) -> None:
-        self._reactor = reactor
-        self._addressTypes = addressTypes
-        self.nameResolver = self
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
-
-    def connectTCP(
-        self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None
-    ) -> Any:
-        """Connect to one address."""
-        if isinstance(self._reactor, PosixReactorBase):
-            return streams.dial(self._reactor, host, port, factory, timeout, bindAddress)
-        return self._reactor.connectTCP(host, port, factory, timeout, bindAddress)
-
-    def installNameResolver(self, resolver: Any) -> Any:
-        """Not here."""
-        raise NotImplementedError
-
-    def resolveHostName(
-        self,
-        resolutionReceiver: Any,
-        hostName: str,
-        portNumber: int = 0,
-        addressTypes: Any = None,
-        transportSemantics: str = "TCP",
-    ) -> Any:
-        """Look a name up, for the wanted kinds of address."""
-        return self._reactor.nameResolver.resolveHostName(
-            resolutionReceiver, hostName, portNumber, self._addressTypes, transportSemantics
-        )
+# ── TCP ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def dial(reactor: Any, config: Any, factory: Any) -> defer.Deferred[Any]:
+def dial(reactor: Any, config: ClientConfig, factory: Any) -> defer.Deferred[Any]:
     """Connect by TCP to where `config` says.
 
     Args:
         reactor: Provides IReactorTCP, IReactorTime and IReactorPluggableNameResolver.
         config: Its hostName, port, addressFamily, bindAddress and connectTimeout count.
-        factory: Makes the protocol.
+        factory: Makes the protocol, by `buildProtocol`.
 
     Returns:
         A Deferred of the connected protocol. It fails with `ConnectFailed`; it may be cancelled.
     """
-    endpoint = HostnameEndpoint(
-        _Dialler(reactor, _ADDRESS_TYPES[config.addressFamily or "any"]),
-        config.hostName,
-        config.port,
-        timeout=config.connectTimeout or ADDRESS_SECONDS,
-        bindAddress=(config.bindAddress, 0) if config.bindAddress else None,
-        attemptDelay=ATTEMPT_DELAY_SECONDS,
+    race = _Race(reactor, config, factory)
+    _resolve(reactor, config).addCallbacks(race.start, race.fail)
+    return race.winner
+
+
+def _resolve(reactor: Any, config: ClientConfig) -> defer.Deferred[list[Any]]:
+    """The addresses of the host, those of the two families in turn."""
+    resolved: defer.Deferred[list[Any]] = defer.Deferred()
+    found: list[Any] = []
+
+    @implementer(IResolutionReceiver)
+    class Receiver:
+        def resolutionBegan(self, resolutionInProgress: Any) -> None:
+            """It cannot be stopped; what comes of it is dropped."""
+
+        def addressResolved(self, address: Any) -> None:
+            found.append(address)
+
+        def resolutionComplete(self) -> None:
+            if not resolved.called:
+                resolved.callback(inTurn(found))
+
+    reactor.nameResolver.resolveHostName(
+        Receiver(), config.hostName, config.port, _ADDRESS_TYPES[config.addressFamily], "TCP"
     )
-    where = f"{config.hostName} port {config.port}"
+    return resolved
 
-    def failed(reason: Failure) -> Failure:
-        return Failure(ConnectFailed(f"cannot connect to {where}: {_why(reason)}", reason))
 
-    dialling: defer.Deferred[Any] = endpoint.connect(factory)
-    return dialling.addErrback(failed)
+def inTurn(addresses: Sequence[Any]) -> list[Any]:
+    """Addresses so that the two families take turns, in the resolver's order (RFC 8305, 4)."""
+    if not addresses:
+        return []
+    first = [address for address in addresses if type(address) is type(addresses[0])]
+    second = [address for address in addresses if type(address) is not type(addresses[0])]
+    mixed = []
+    while first or second:
+        mixed += first[:1] + second[:1]
+        del first[:1], second[:1]
+    return mixed[:MAX_ADDRESSES]
+
+
+class _Race:
+    """Attempts to connect to several addresses of one host, of which one is to come about."""
+
+    def __init__(self, reactor: Any, config: ClientConfig, factory: Any) -> None:
+        self.winner: defer.Deferred[Any] = defer.Deferred(self._cancelled)
+        self._factory = factory
+        self._reactor = reactor
+        self._config = config
+        self._left: list[Any] = []
+        self._attempts: list[Any] = []
+        self._failures: list[Failure] = []
+        self._next: Any = None
+        self._isOver = False
+
+    def start(self, addresses: list[Any]) -> None:
+        """The name has been looked up."""
+        self._left = addresses
+        if not addresses:
+            self.fail(Failure(error.DNSLookupError()))
+        else:
+            self._tryNext()
+
+    def _tryNext(self) -> None:
+        self._stopWaiting()
+        if self._isOver or not self._left:
+            return
+        address = self._left.pop(0)
+        config = self._config
+        attempt = _AddressFactory(self)
+        self._attempts.append(attempt)
+        seconds = config.connectTimeout or ADDRESS_SECONDS
+        bind = (config.bindAddress, 0) if config.bindAddress else None
+        connect = self._reactor.connectTCP
+        arguments = (address.host, address.port, attempt, seconds, bind)
+        if isinstance(self._reactor, PosixReactorBase):
+            attempt.connector = streams.dial(self._reactor, *arguments)
+        else:
+            attempt.connector = connect(*arguments)
+        if self._left and not self._isOver:
+            self._next = self._reactor.callLater(ATTEMPT_DELAY_SECONDS, self._tryNext)
+
+    def _stopWaiting(self) -> None:
+        waiting, self._next = self._next, None
+        if waiting is not None and waiting.active():
+            waiting.cancel()
+
+    def attemptFailed(self, attempt: _AddressFactory, reason: Failure) -> None:
+        """One address does not answer: try the next at once."""
+        self._attempts.remove(attempt)
+        if self._isOver:
+            return
+        self._failures.append(reason)
+        if self._left:
+            self._tryNext()
+        elif not self._attempts:
+            # The first address is the one that the system likes best.
+            self.fail(self._failures[0])
+
+    def connected(self, attempt: _AddressFactory, address: Any) -> Any:
+        """An address answers: the protocol for it, None where another one was quicker."""
+        if self._isOver:
+            return None
+        self._attempts.remove(attempt)
+        self._giveUp()
+        protocol = self._factory.buildProtocol(address)
+        # The caller hears of it once Twisted has connected it.
+        self._reactor.callLater(0, self._announce, protocol)
+        return protocol
+
+    def _announce(self, protocol: Any) -> None:
+        if not self.winner.called:
+            self.winner.callback(protocol)
+
+    def _giveUp(self) -> None:
+        self._isOver = True
+        self._stopWaiting()
+        attempts, self._left = list(self._attempts), []
+        for attempt in attempts:
+            attempt.connector.disconnect()
+
+    def _cancelled(self, ignored: Any) -> None:
+        self._giveUp()
+
+    def fail(self, reason: Failure) -> None:
+        """None of the addresses answers, or there is none."""
+        if self.winner.called:
+            return
+        self._giveUp()
+        where = f"{self._config.hostName} port {self._config.port}"
+        self.winner.errback(ConnectFailed(f"cannot connect to {where}: {_why(reason)}", reason))
+
+
+class _AddressFactory:
+    """What Twisted asks about one attempt."""
+
+    noisy = False
+    connector: Any = None
+
+    def __init__(self, race: _Race) -> None:
+        self._race = race
+
+    def doStart(self) -> None:
+        """Nothing to do."""
+
+    def doStop(self) -> None:
+        """Nothing to do."""
+
+    def startedConnecting(self, connector: Any) -> None:
+        """Nothing to do."""
+
+    def buildProtocol(self, address: Any) -> Any:
+        return self._race.connected(self, address)
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        self._race.attemptFailed(self, reason)
+
+    def clientConnectionLost(self, connector: Any, reason: Failure) -> None:
+        """The protocol has heard of it."""
 
 
 def _why(reason: Failure) -> str:
@@ -117,18 +234,10 @@ def _why(reason: Failure) -> str:
         return "there is no way to that address"
     if reason.check(error.ConnectBindError):
         return f"this end's address cannot be used (BindAddress): {reason.getErrorMessage()}"
-    if reason.check(error.ConnectingCancelledError, defer.CancelledError):
-        return "given up"
-    if reason.check(ValueError, UnicodeError):
-        return "that is no name of a host"
     return reason.getErrorMessage()
 
 
 # ── ProxyCommand ──────────────────────────────────────────────────────────────────────────────
-
-
-class _Proxy(ProcessProtocol):
-    """The program that carries the connection. That it ends shows at the socket."""
 
 
 class _Adopted:
@@ -149,35 +258,62 @@ class _Adopted:
         return self.protocol
 
 
-def dialByCommand(reactor: Any, arguments: Sequence[str], factory: Any) -> defer.Deferred[Any]:
+def dialByCommand(
+    reactor: Any, arguments: Sequence[str], factory: Any
+) -> tuple[defer.Deferred[Any], ProxyProgram | None]:
     """Start a program whose standard input and output lead to the server.
 
     Args:
-        reactor: Provides IReactorProcess and IReactorSocket.
+        reactor: Provides IReactorSocket.
         arguments: The program, and what it is given.
         factory: Makes the protocol.
 
     Returns:
-        A Deferred of the connected protocol; it fails with `ConnectFailed`.
+        A Deferred of the connected protocol, which fails with `ConnectFailed`; and the program, to
+        be ended with the connection.
     """
     ours, theirs = socket.socketpair()
     adopted = _Adopted(factory)
     try:
-        ours.setblocking(False)
         # A socket in place of two pipes: the transport on it is one of Twisted's, with all it can.
-        reactor.spawnProcess(
-            _Proxy(),
-            arguments[0],
-            list(arguments),
-            env=dict(os.environ),
-            childFDs={0: theirs.fileno(), 1: theirs.fileno(), 2: 2},
+        program = ProxyProgram(
+            reactor,
+            subprocess.Popen(
+                list(arguments),
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+            ),
         )
+        ours.setblocking(False)
         reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, adopted)
-    except OSError as failure:
-        return defer.fail(
-            ConnectFailed(f"cannot start the ProxyCommand {arguments[0]}: {failure.strerror}")
-        )
+    except (OSError, ValueError) as failure:
+        why = getattr(failure, "strerror", None) or str(failure)
+        cannot = ConnectFailed(f"cannot start the ProxyCommand {arguments[0]}: {why}")
+        return defer.fail(cannot), None
     finally:
         ours.close()
         theirs.close()
-    return defer.succeed(adopted.protocol)
+    return defer.succeed(adopted.protocol), program
+
+
+class ProxyProgram:
+    """A ProxyCommand that runs."""
+
+    def __init__(self, reactor: Any, process: subprocess.Popen[bytes]) -> None:
+        self._reactor = reactor
+        self._process = process
+
+    def end(self) -> None:
+        """Its connection is over: hang up on it, and see to it that it ends."""
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGHUP)
+            self._reap(REAP_ATTEMPTS)
+
+    def _reap(self, left: int) -> None:
+        if self._process.poll() is not None:
+            return
+        if not left:
+            self._process.kill()
+        if left >= 0:
+            self._reactor.callLater(REAP_SECONDS, self._reap, left - 1)
