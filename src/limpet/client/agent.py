@@ -196,7 +196,7 @@ class SSHAgentForwardingChannel(SSHChannel):
         """Connect to the agent, before the server is told that the channel is open."""
         reactor = getReactor() if self.reactor is None else self.reactor
         connecting = self.connect(reactor, self.agentPath, SSHAgentForwardingLocal)
-        return connecting.addCallbacks(self._connected, self._failed)
+        return connecting.addCallback(self._connected).addErrback(self._failed)
 
     def _connected(self, local: SSHAgentForwardingLocal) -> Any:
         self._local = local
@@ -208,9 +208,8 @@ class SSHAgentForwardingChannel(SSHChannel):
                 self._bindings.bind(bind)
             except BindRefused:
                 # A kind of host key that cannot be verified: such a server gets no keys.
-                self._closeLocal()
                 raise ConchError("not for this host", OPEN_ADMINISTRATIVELY_PROHIBITED) from None
-        return bindToSession(local, transport, isForwarding=True).addErrback(self._failed)
+        return bindToSession(local, transport, isForwarding=True)
 
     def _failed(self, reason: Failure) -> Any:
         self._closeLocal()
