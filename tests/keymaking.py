@@ -81,6 +81,7 @@ def makeCertificate(
     extensions: dict[bytes, bytes] | bytes = b"",
     signatureType: bytes | None = None,
     authorityBlob: bytes | None = None,
+    keyId: bytes = b"the key's name",
     tail: bytes = b"",
 ) -> bytes:
     """A certificate for `subject` that `authority` signed, whatever is in it."""
@@ -94,7 +95,7 @@ def makeCertificate(
             publicblob.encodeFields(publicOf(public._keyObject), public.application),
             u64(42),
             u32(kind),
-            NS(b"the key's name"),
+            NS(keyId),
             NS(b"".join(NS(name) for name in principals)),
             u64(validAfter),
             u64(validBefore),
