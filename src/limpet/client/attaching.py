@@ -122,7 +122,9 @@ class AttachedChannel(SSHChannel):
         self._stdout: StandardOutput | None = None
         self._stderr: StandardOutput | None = None
         self._unread = 0
+        # Nobody reads our output any more; and whether that is a fault, such as a full disk.
         self._isBroken = False
+        self._isIncomplete = False
 
     # ── opening ───────────────────────────────────────────────────────────────────────────────
 
@@ -181,6 +183,7 @@ class AttachedChannel(SSHChannel):
             self._isBroken = True
             complaint = out.complaint()
             if complaint is not None:
+                self._isIncomplete = True
                 self._tell(f"standard output: {complaint}")
             self.outputBroken()
         if not (out.isFull or errors.isFull):
@@ -221,7 +224,9 @@ class AttachedChannel(SSHChannel):
             nonlocal left
             left -= 1
             if not left and not self.finished.called:
-                self.finished.callback(self.exitStatus())
+                # Success would say that all of the output is where it was wanted.
+                status = self.exitStatus()
+                self.finished.callback(status or (OWN_FAILURE if self._isIncomplete else 0))
 
         for out in waiting:
             out.finish(written)

@@ -7,6 +7,8 @@ of the person's is told in one sentence on standard error and ends with exit sta
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -14,10 +16,22 @@ from limpet._version import __version__
 from limpet.scripts.mistakes import Mistake
 
 
+class ForeignArguments(click.Command):
+    """A command whose arguments are read as another program reads its own: ssh(1) and its like."""
+
+    def parse_args(self, ctx: click.Context, args: Sequence[str]) -> list[str]:
+        """Leave them as they are."""
+        ctx.params["arguments"] = tuple(args)
+        return []
+
+    def format_help(self, ctx: click.Context, formatter: Any) -> None:
+        """The command prints its own."""
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="limpet", message="%(prog)s %(version)s")
 def main() -> None:
-    """SSH for Python: serve logins, make keys."""
+    """SSH for Python: serve logins, log in, make keys."""
 
 
 @main.command()
@@ -112,6 +126,30 @@ def serve(
     )
 
 
+@main.command(cls=ForeignArguments, short_help="Log in on another machine, or run a command there.")
+def ssh(arguments: tuple[str, ...]) -> None:
+    """`limpet ssh`, with the letters of ssh(1)."""
+    from limpet.scripts.ssh import run
+
+    run(arguments)
+
+
+@main.command(cls=ForeignArguments, short_help="Copy files to and from another machine.")
+def sftp(arguments: tuple[str, ...]) -> None:
+    """`limpet sftp`, with the letters of sftp(1)."""
+    from limpet.scripts.sftp import run
+
+    run(arguments)
+
+
+@main.command(cls=ForeignArguments, short_help="Copy files between machines, as scp does.")
+def cp(arguments: tuple[str, ...]) -> None:
+    """`limpet cp`, with the letters of scp(1)."""
+    from limpet.scripts.cp import run
+
+    run(arguments)
+
+
 def asPattern(name: str) -> str:
     """A file that was named to a shell, in the form of the setting `authorized-keys`."""
     return os.path.abspath(name).replace("%", "%%")
@@ -147,3 +185,20 @@ def keygen(
         command.showPublic(filename, passphrase)
     else:
         command.generate(kind, bits, filename, comment, passphrase)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("-a", "path", metavar="SOCKET", help="Where to listen; otherwise a place of its own.")
+@click.option(
+    "-t", "lifetime", metavar="TIME", help="How long keys are kept at most, such as 90, 30m, 1h30m."
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def agent(path: str | None, lifetime: str | None, command: tuple[str, ...]) -> None:
+    """Keep keys in memory and sign with them.
+
+    With a COMMAND it serves that command and ends with it. Without one it prints what a shell has
+    to be told, and serves until SIGTERM. Keys are added by ssh-add.
+    """
+    from limpet.scripts.agent import run
+
+    run(path, lifetime, command)

@@ -1,0 +1,536 @@
+"""`limpet ssh`: log in on another machine, or run a command there.
+
+Rule: the exit status is that of the command; 255 is our own failure, and its reason is told in one
+line. However it ends, the terminal is as it was.
+
+    arguments ─▶ configuration ─▶ connection ─▶ forwardings ─▶ session at standard input and output
+                                                                  └─▶ exit status
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.internet import defer
+from twisted.python.failure import Failure
+
+from limpet._reactor import getReactor
+from limpet._version import __version__
+from limpet.client.attaching import (
+    OWN_FAILURE,
+    STDERR,
+    STDIN,
+    STDOUT,
+    AttachedChannel,
+    AttachedForward,
+    AttachedSession,
+    SessionRequest,
+)
+from limpet.client.config import ClientConfig, ConfigError, loadClientConfig
+from limpet.client.connecting import ClientConnection, connect
+from limpet.client.errors import ClientError, RequestRefused, shown
+from limpet.client.escapes import Escape, EscapeReader
+from limpet.client.stdio import ensureStandardDescriptors
+from limpet.client.terminal import (
+    RawTerminal,
+    TerminalInterface,
+    encodedModes,
+    isTerminal,
+    windowSize,
+)
+from limpet.error import ConchError
+from limpet.scripts.messages import Loudness, Messages, startLogging
+from limpet.scripts.sshoptions import USAGE, Invocation, Usage, parse
+
+GOODBYE_SECONDS = 2.0
+"""How long the end of the connection may take after the session has ended."""
+
+FORWARDINGS_CHECK_SECONDS = 0.2
+"""How often a client whose session has ended looks whether forwarded connections are left."""
+
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def run(arguments: Sequence[str]) -> NoReturn:
+    """Do what the arguments ask for, and end the process with its exit status."""
+    ensureStandardDescriptors()
+    messages = Messages()
+    if arguments[:1] in (["--help"], ("--help",)):
+        print(USAGE, end="")
+        leave(0)
+    try:
+        begin(arguments, messages)
+    except Usage as mistake:
+        if str(mistake):
+            messages.say(str(mistake))
+        messages.write(USAGE)
+    except Exception as bug:  # noqa: BLE001 whatever it is: 1 would be the command's status
+        messages.say(f"this is a bug in Limpet: {type(bug).__name__}: {bug}")
+    leave(OWN_FAILURE)
+
+
+def begin(arguments: Sequence[str], messages: Messages) -> None:
+    """Do what `run` does; returns only if the reactor does.
+
+    Raises:
+        Usage: The arguments make no sense.
+    """
+    invocation = parse(arguments)
+    if invocation.showsVersion:
+        messages.write(versions())
+        leave(0)
+    if invocation.query is not None:
+        leave(printAlgorithms(invocation.query, messages))
+    config = configure(invocation, messages)
+    if invocation.showsConfig:
+        from limpet.client.listing import configLines
+
+        print("\n".join(configLines(config)))
+        leave(0)
+    startLogging(messages)
+    reactor = getReactor()
+    login = Login(reactor, config, invocation, messages)
+    login.finished.addCallback(leave)
+    reactor.callWhenRunning(login.start)
+    reactor.run()
+
+
+def leave(status: int) -> NoReturn:
+    """End the process at once: a thread that still looks up a name keeps nobody waiting."""
+    for stream in (sys.stdout, sys.stderr):
+        # None where it was closed when Python started.
+        if stream is not None:
+            with suppress(OSError, ValueError):
+                stream.flush()
+    os._exit(status)
+
+
+def configure(invocation: Invocation, messages: Messages) -> ClientConfig:
+    """Read the configuration; where it cannot be used, say why and end."""
+    files: Sequence[Path] | None = None
+    if invocation.configFile is not None:
+        files = () if invocation.configFile == "none" else (Path(invocation.configFile),)
+    try:
+        if invocation.logFile is not None:
+            messages.writeTo(invocation.logFile)
+        config = loadClientConfig(invocation.host, overrides=invocation.overrides, files=files)
+    except ConfigError as failure:
+        messages.say(str(failure))
+        leave(OWN_FAILURE)
+    except OSError as failure:
+        messages.say(f"{invocation.logFile}: {failure.strerror}")
+        leave(OWN_FAILURE)
+    messages.loudness = Loudness[config.logLevel]
+    for text in (*invocation.notices, *config.warnings):
+        messages.say(text)
+    for text in config.notes:
+        messages.say(text, Loudness.VERBOSE)
+    if invocation.command is not None and config.remoteCommand is not None:
+        messages.say("there is a command in the arguments and a RemoteCommand in the configuration")
+        leave(OWN_FAILURE)
+    if config.sessionType == "subsystem" and not (invocation.command or config.remoteCommand):
+        messages.say("-s needs the name of a subsystem in the place of the command")
+        leave(OWN_FAILURE)
+    if invocation.forks and config.sessionType != "none" and not invocation.command:
+        messages.say("-f needs a command to run in the background, or -N")
+        leave(OWN_FAILURE)
+    if invocation.forwardTo is None:
+        return replace(
+            config,
+            localForwards=[*invocation.localForwards, *config.localForwards],
+            remoteForwards=[*invocation.remoteForwards, *config.remoteForwards],
+            dynamicForwards=[*invocation.dynamicForwards, *config.dynamicForwards],
+        )
+    return config
+
+
+def versions() -> str:
+    """What -V prints."""
+    from importlib.metadata import version
+
+    from cryptography.hazmat.backends.openssl import backend
+
+    return (
+        f"Limpet_{__version__}, Python {platform.python_version()}, Twisted {version('twisted')}, "
+        f"{backend.openssl_version_text()}\n"
+    )
+
+
+def algorithmLists() -> Mapping[str, Sequence[bytes]]:
+    """What -Q may ask for."""
+    from limpet.client.config import DEFAULT_ALGORITHMS
+    from limpet.core.kex import KEX_METHODS
+    from limpet.crypto.ciphers import CIPHERS
+    from limpet.crypto.macs import MACS
+    from limpet.crypto.signatures import HOST_KEY_ALGORITHMS
+
+    ciphers = [name for name in CIPHERS if name != b"none"]
+    macs = [name for name in MACS if name != b"none"]
+    return {
+        "cipher": ciphers,
+        "cipher-auth": [name for name in ciphers if b"gcm" in name or b"poly1305" in name],
+        "mac": macs,
+        "kex": list(KEX_METHODS),
+        "key": list(HOST_KEY_ALGORITHMS),
+        "sig": [name for name in HOST_KEY_ALGORITHMS if b"-cert-" not in name],
+        "compression": [b"none", b"zlib@openssh.com"],
+        "Ciphers": DEFAULT_ALGORITHMS.ciphers,
+        "MACs": DEFAULT_ALGORITHMS.macs,
+        "KexAlgorithms": DEFAULT_ALGORITHMS.keyExchanges,
+        "HostKeyAlgorithms": DEFAULT_ALGORITHMS.publicKeys,
+    }
+
+
+def printAlgorithms(query: str, messages: Messages) -> int:
+    """Print what -Q asks for: all that Limpet has of a kind, or what a client offers unasked."""
+    lists = algorithmLists()
+    if query == "help":
+        print("\n".join(lists))
+        return 0
+    found = lists.get(query)
+    if found is None:
+        messages.say(f"-Q {query}: one of {', '.join(lists)}")
+        return OWN_FAILURE
+    print("\n".join(name.decode("ascii") for name in found))
+    return 0
+
+
+class Login:
+    """One run of the client, from dialling to the exit status.
+
+    Args:
+        reactor: What runs it.
+        config: What to do.
+        invocation: The rest of what was asked for.
+        messages: Where the person is told something.
+
+    Attributes:
+        finished: Fires with the exit status, when nothing is left to do.
+    """
+
+    def __init__(
+        self, reactor: Any, config: ClientConfig, invocation: Invocation, messages: Messages
+    ) -> None:
+        self.finished: defer.Deferred[int] = defer.Deferred()
+        self._reactor = reactor
+        self._config = config
+        self._invocation = invocation
+        self._messages = messages
+        self._ui = TerminalInterface(reactor, self._tellText, mayAsk=not config.batchMode)
+        self._connecting: defer.Deferred[ClientConnection] | None = None
+        self._connection: ClientConnection | None = None
+        self._channel: AttachedChannel | None = None
+        self._terminal: RawTerminal | None = None
+        self._escapes: EscapeReader | None = None
+        self._isOver = False
+
+    # ── beginning ─────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Take the signals, and connect."""
+        for number in ENDING_SIGNALS:
+            # What the parent has us ignore (nohup) stays ignored.
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._onSignal(number, partial(self._ended, number))
+        self._onSignal(signal.SIGCONT, self._resumed)
+        self._onSignal(signal.SIGWINCH, self._resized)
+        self._connecting = connect(self._reactor, self._config, self._ui)
+        self._connecting.addCallbacks(self._connected, self._notConnected)
+        self._connecting.addErrback(self._bug)
+
+    def _onSignal(self, number: signal.Signals, act: Callable[[], None]) -> None:
+        signal.signal(number, lambda *_: self._reactor.callFromThread(act))
+
+    def _notConnected(self, reason: Failure) -> None:
+        if not reason.check(ClientError, ConfigError):
+            reason.raiseException()
+        if not self._isOver:
+            self._messages.say(reason.getErrorMessage(), Loudness.FATAL)
+            self._finish(OWN_FAILURE)
+
+    def _bug(self, reason: Failure) -> None:
+        self._restore()
+        words = f"this is a bug in Limpet: {reason.type.__name__ if reason.type else ''}: "
+        self._messages.say(words + reason.getErrorMessage(), Loudness.FATAL)
+        self._messages.say(reason.getTraceback(), Loudness.VERBOSE)
+        self._finish(OWN_FAILURE)
+
+    def _connected(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        connection.closed.addCallback(self._lost).addErrback(self._bug)
+        self._describe(connection)
+        if self._invocation.forks:
+            self._goToBackground()
+        if self._invocation.forwardTo is not None:
+            self._openForward(*self._invocation.forwardTo)
+        elif self._config.sessionType != "none":
+            self._openSession()
+
+    def _describe(self, connection: ClientConnection) -> None:
+        transport = connection.transport
+        ciphers = transport.currentEncryptions
+        names = (transport.kexAlg, transport.keyAlg, ciphers.outCipType, ciphers.outMACType)
+        words = ", ".join(shown(name or b"") for name in names if name not in (None, b"none"))
+        self._messages.say(
+            f"logged in as {self._config.user} on {self._config.hostName}; {words}; "
+            f"the server is {shown(transport.otherVersionString)}",
+            Loudness.VERBOSE,
+        )
+
+    def _goToBackground(self) -> None:
+        """Let the shell go on: a child has all that is open, and the parent ends with success."""
+        sys.stdout.flush()
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+
+    # ── what runs on the connection ───────────────────────────────────────────────────────────
+
+    def _openForward(self, host: str, port: int) -> None:
+        channel = AttachedForward(self._reactor, self._tell, os.fsencode(host), port)
+        self._open(channel, channel.openingData)
+
+    def _openSession(self) -> None:
+        request = self._request()
+        stdin = None if self._config.stdinNull else STDIN
+        hasTerminal = stdin is not None and isTerminal(STDIN)
+        if request.term is not None and hasTerminal:
+            self._terminal = RawTerminal(STDIN)
+            self._escapes = self._makeEscapes()
+        channel = AttachedSession(
+            self._reactor,
+            self._tell,
+            request,
+            (stdin, STDOUT, STDERR),
+            self._escapes,
+            self._escaped,
+            self._restore,
+        )
+        self._open(channel)
+        self._enterRaw()
+
+    def _open(self, channel: AttachedChannel, data: bytes = b"") -> None:
+        if self._connection is None:
+            return
+        self._channel = channel
+        channel.finished.addCallbacks(self._finish, self._notOpened).addErrback(self._bug)
+        self._connection.connection.openChannel(channel, data)
+
+    def _notOpened(self, reason: Failure) -> None:
+        if not reason.check(ConchError):
+            reason.raiseException()
+        words = shown(reason.value.value) if isinstance(reason.value, ConchError) else ""
+        self._messages.say(f"the server does not open the channel: {words}", Loudness.ERROR)
+        self._finish(OWN_FAILURE)
+
+    def _request(self) -> SessionRequest:
+        config = self._config
+        command = self._invocation.command
+        if command is None:
+            command = config.remoteCommand
+        kind = b"shell" if command is None else b"exec"
+        if config.sessionType == "subsystem":
+            kind = b"subsystem"
+        variables = config.environment(os.environ)
+        request = SessionRequest(
+            kind=kind,
+            command=os.fsencode(command or ""),
+            environment=tuple(
+                (os.fsencode(name), os.fsencode(value)) for name, value in variables.items()
+            ),
+            forwardsAgent=self._forwardsAgent(),
+        )
+        if self._wantsTerminal(kind):
+            request.term = os.fsencode(variables.get("TERM", os.environ.get("TERM", "")))
+            source = STDIN if isTerminal(STDIN) else STDOUT
+            request.geometry = windowSize(source)
+            request.modes = encodedModes(source)
+        return request
+
+    def _wantsTerminal(self, kind: bytes) -> bool:
+        wanted = self._config.requestTTY
+        if wanted == "force":
+            return True
+        if wanted == "no" or (wanted == "auto" and kind != b"shell"):
+            return False
+        if not self._config.stdinNull and isTerminal(STDIN):
+            return True
+        if wanted == "yes":
+            self._messages.say("standard input is no terminal, so none is asked for (-tt would)")
+        return False
+
+    def _forwardsAgent(self) -> bool:
+        if not self._config.forwardAgent or self._connection is None:
+            return False
+        try:
+            self._connection.lendAgent()
+        except RequestRefused as refusal:
+            self._messages.say(str(refusal))
+            return False
+        return True
+
+    def _makeEscapes(self) -> EscapeReader | None:
+        character = self._config.escapeChar
+        if character is None:
+            return None
+        encoded = os.fsencode(character)
+        if len(encoded) != 1:
+            self._messages.say(f"the escape character {character!r} is more than one byte")
+            return None
+        return EscapeReader(encoded)
+
+    # ── the terminal ──────────────────────────────────────────────────────────────────────────
+
+    def _enterRaw(self) -> None:
+        if self._terminal is not None and not self._isOver:
+            self._terminal.enter()
+            self._messages.isRaw = True
+
+    def _restore(self) -> None:
+        self._ui.abandon()
+        self._messages.isRaw = False
+        if self._terminal is not None:
+            self._terminal.restore()
+
+    def _resized(self) -> None:
+        if isinstance(self._channel, AttachedSession):
+            self._channel.resize(windowSize(STDIN if isTerminal(STDIN) else STDOUT))
+
+    def _resumed(self) -> None:
+        """The process was stopped and goes on; a shell may have changed the terminal."""
+        if self._connection is None:
+            self._ui.resume()
+        elif self._channel is not None and self._terminal is not None and self._terminal.isRaw:
+            self._enterRaw()
+            self._resized()
+
+    def _suspend(self) -> None:
+        if self._terminal is None:
+            return
+        self._terminal.restore()
+        # Returns when the process goes on.
+        os.kill(os.getpid(), signal.SIGTSTP)
+        self._enterRaw()
+        self._resized()
+
+    def _escaped(self, escape: Escape) -> None:
+        """The person wants something of the client."""
+        channel, connection = self._channel, self._connection
+        if connection is None or self._escapes is None or not isinstance(channel, AttachedSession):
+            return
+        if escape is Escape.CLOSE:
+            self._messages.write("\n")
+            self._cut("closed by an escape")
+        elif escape is Escape.SUSPEND:
+            self._suspend()
+        elif escape is Escape.HELP:
+            self._messages.write("\n" + self._escapes.help())
+        elif escape is Escape.BREAK:
+            channel.sendBreak()
+        elif escape is Escape.REKEY:
+            connection.transport.sendKexInit()
+        elif escape is Escape.LIST:
+            self._messages.write("\n" + self._channelList(connection))
+        elif escape in (Escape.LOUDER, Escape.QUIETER):
+            self._changeLoudness(1 if escape is Escape.LOUDER else -1)
+        else:
+            self._tell("this escape is not available")
+
+    def _changeLoudness(self, step: int) -> None:
+        messages = self._messages
+        messages.loudness = Loudness(min(max(messages.loudness + step, 1), Loudness.DEBUG3))
+        self._tell(f"LogLevel is {messages.loudness.name} now")
+
+    @staticmethod
+    def _channelList(connection: ClientConnection) -> str:
+        lines = []
+        for number, channel in sorted(connection.connection.channels.items()):
+            name = shown(channel.name or b"")
+            waits = f", {channel.bufferedBytes} bytes wait" if channel.bufferedBytes else ""
+            lines.append(f"  #{number} {name}{waits}\n")
+        return "".join(["Open channels:\n", *lines])
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────
+
+    def _tell(self, text: str) -> None:
+        self._messages.say(text)
+
+    def _tellText(self, text: str) -> None:
+        """Words of the server's or about it, in lines of their own."""
+        if self._messages.loudness >= Loudness.INFO:
+            self._messages.write(text)
+
+    def _lost(self, why: ClientError | None) -> None:
+        """The connection is gone."""
+        if why is not None and not self._isOver:
+            self._restore()
+            self._messages.say(str(why), Loudness.ERROR)
+        if self._channel is None or self._channel.finished.called:
+            self._finish(OWN_FAILURE)
+        # Otherwise what the session still has to write is written first.
+
+    def _ended(self, number: int) -> None:
+        """A signal wants us to end."""
+        name = signal.Signals(number).name
+        self._restore()
+        if self._connection is None:
+            self._messages.say(f"ended by {name}", Loudness.VERBOSE)
+            if self._connecting is not None:
+                self._connecting.addErrback(lambda _: None)
+                self._isOver = True
+                self._connecting.cancel()
+                self._over(OWN_FAILURE)
+            return
+        self._cut(f"ended by {name}")
+
+    def _cut(self, why: str) -> None:
+        """End at once, whatever the server does."""
+        self._restore()
+        if self._channel is not None and self._terminal is not None:
+            self._messages.say(f"connection to {self._config.host} {why}")
+        self._isOver = True
+        if self._connection is not None:
+            self._connection.abort()
+        if self._channel is not None:
+            self._channel.cut()
+        self._over(OWN_FAILURE)
+
+    def _finish(self, status: int) -> None:
+        """The session has ended: end the connection, once nobody else uses it."""
+        self._restore()
+        if self._isOver:
+            return
+        self._isOver = True
+        connection = self._connection
+        if connection is None:
+            self._over(status)
+            return
+        self._awaitForwardings(connection, status, isFirst=True)
+
+    def _awaitForwardings(self, connection: ClientConnection, status: int, isFirst: bool) -> None:
+        service = connection.connection
+        others = len(service.channelsToRemoteChannel)
+        if others and service.transport is not None and not connection.transport.ending:
+            if isFirst:
+                self._tell(f"{others} forwarded connection(s) are still open; waiting for them")
+            self._reactor.callLater(
+                FORWARDINGS_CHECK_SECONDS, self._awaitForwardings, connection, status, False
+            )
+            return
+        if self._terminal is not None:
+            self._tell(f"connection to {self._config.host} closed")
+        self._reactor.callLater(GOODBYE_SECONDS, self._over, status)
+        connection.close().addCallback(lambda _: self._over(status))
+
+    def _over(self, status: int) -> None:
+        if not self.finished.called:
+            self.finished.callback(status)
