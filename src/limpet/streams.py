@@ -113,6 +113,8 @@ class PromptConnection(tcp.Connection):
             self._pending.append(memoryview(data)[sent:] if sent else data)
             self._pendingBytes += len(data) - sent
             self._wait()
+        else:
+            self._askForMore()
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Write several pieces."""
@@ -133,6 +135,8 @@ class PromptConnection(tcp.Connection):
             self._sendOnce()
         if self._pending:
             self._wait()
+        else:
+            self._askForMore()
 
     def _sendOnce(self) -> None:
         pending = self._pending
@@ -152,6 +156,11 @@ class PromptConnection(tcp.Connection):
                 return
             sent -= size
             pending.popleft()
+
+    def _askForMore(self) -> None:
+        """All is sent: a producer that is pulled from is due in the next turn."""
+        if self.producer is not None and not self.streamingProducer:
+            self.startWriting()  # type: ignore[no-untyped-call]
 
     def _wait(self) -> None:
         self._isFull = True

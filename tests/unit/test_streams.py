@@ -77,3 +77,30 @@ def test_a_refused_connection_fails_once(driver: Driver) -> None:
         ConnectionRefusedError
     ]
     assert dialling.made == []
+
+
+def test_a_producer_that_is_pulled_from_is_asked_until_it_has_no_more(driver: Driver) -> None:
+    accepting, dialling = Dialler(), Dialler()
+    port = listen(driver.reactor, "127.0.0.1", 0, accepting)
+    dial(driver.reactor, "127.0.0.1", port.address().port, dialling)
+    driver.until(lambda: dialling.made and accepting.made)
+    near, far = dialling.made[0], accepting.made[0]
+
+    class Producer:
+        left = 50
+
+        def resumeProducing(self) -> None:
+            if self.left:
+                self.left -= 1
+                near.transport.write(b"small enough to leave at once")
+            else:
+                near.transport.unregisterProducer()
+                near.transport.loseConnection()
+
+        def stopProducing(self) -> None:
+            """Nothing to stop."""
+
+    near.transport.registerProducer(Producer(), False)
+    driver.until(lambda: far.lost is not None)
+    assert b"".join(far.received) == b"small enough to leave at once" * 50
+    port.stopListening()  # type: ignore[no-untyped-call]
