@@ -1,0 +1,321 @@
+"""The client for programs on plain asyncio: `limpet.connect` and what it gives, as coroutines.
+
+    async with limpet.aio.connect("deploy@web1") as client:
+        result = await client.run("uname -a")
+
+Rule: one core, two faces. The sockets are on the running loop, by Twisted's own reactor for
+asyncio, which is made for that loop alone: no reactor is installed for the process, no thread is
+started, and names are looked up by the loop. Names are asyncio's, because its users expect them;
+errors, arguments and results are those of `limpet.client.clients`.
+
+A cancelled coroutine ends what it had begun: the connection, the command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
+from typing import IO, Any, TypeVar
+from weakref import ReferenceType, WeakKeyDictionary
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHostnameResolver
+from zope.interface import implementer
+
+from limpet.client import clients
+from limpet.client.errors import (
+    AuthenticationFailed,
+    ClientError,
+    CommandFailed,
+    CommandTimedOut,
+    ConnectFailed,
+    ConnectionEnded,
+    HandshakeFailed,
+    HostKeyRefused,
+    RequestRefused,
+)
+from limpet.client.processes import DISCARD, STDOUT, RemoteProcess, Result
+from limpet.client.programs import Ending, Terminal
+from limpet.ssh.keys import Key
+
+__all__ = [
+    "DISCARD",
+    "STDOUT",
+    "AuthenticationFailed",
+    "Client",
+    "ClientError",
+    "CommandFailed",
+    "CommandTimedOut",
+    "ConnectFailed",
+    "ConnectionEnded",
+    "Ending",
+    "HandshakeFailed",
+    "HostKeyRefused",
+    "Key",
+    "Process",
+    "RequestRefused",
+    "Result",
+    "Terminal",
+    "connect",
+    "reactor_for",
+]
+
+_Value = TypeVar("_Value")
+
+# A reactor is kept by the connections on it, and goes with the last one.
+_reactors: WeakKeyDictionary[asyncio.AbstractEventLoop, ReferenceType[Any]] = WeakKeyDictionary()
+
+
+# ── The loop and its reactor ──────────────────────────────────────────────────────────────────
+
+
+@implementer(IHostnameResolver)
+class _LoopResolver:
+    """Looks names up by the loop's own `getaddrinfo`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: Any,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Any = None,
+        transportSemantics: str = "TCP",
+    ) -> Any:
+        """Look a name up; `resolutionReceiver` is told the addresses."""
+        wanted = (IPv4Address, IPv6Address) if addressTypes is None else tuple(addressTypes)
+        task = self._loop.create_task(self._look(resolutionReceiver, hostName, portNumber, wanted))
+        # The loop itself keeps no strong reference to its tasks.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return resolutionReceiver
+
+    async def _look(self, receiver: Any, name: str, port: int, wanted: tuple[type, ...]) -> None:
+        receiver.resolutionBegan(None)
+        kinds = {socket.AF_INET: IPv4Address, socket.AF_INET6: IPv6Address}
+        try:
+            found = await self._loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            found = []
+        for family, _, _, _, where in found:
+            kind = kinds.get(socket.AddressFamily(family))
+            if kind is not None and kind in wanted:
+                receiver.addressResolved(kind("TCP", *where))
+        receiver.resolutionComplete()
+
+
+class _LoopReactor(AsyncioSelectorReactor):
+    """A reactor on a loop that somebody else runs.
+
+    It needs no pipe to wake itself up, which nobody would close: the loop has its own.
+    """
+
+    def installWaker(self) -> None:
+        """See above."""
+
+
+def reactor_for(loop: asyncio.AbstractEventLoop) -> Any:
+    """The reactor on a loop: the process's, where that runs on it, else one of the loop's own."""
+    installed = sys.modules.get("twisted.internet.reactor")
+    if getattr(installed, "_asyncioEventloop", None) is loop:
+        return installed
+    known = _reactors.get(loop)
+    reactor = None if known is None else known()
+    if reactor is None:
+        reactor = _LoopReactor(loop)
+        reactor.installNameResolver(_LoopResolver(loop))
+        _reactors[loop] = ReferenceType(reactor)
+    return reactor
+
+
+def _future(deferred: Deferred[_Value]) -> asyncio.Future[_Value]:
+    """What a Deferred comes to, as a future of the running loop; to cancel it cancels that."""
+    return deferred.asFuture(asyncio.get_running_loop())
+
+
+# ── Connecting ────────────────────────────────────────────────────────────────────────────────
+
+
+class _Connecting:
+    """What `connect` returns: to be awaited, or entered by `async with`."""
+
+    def __init__(self, start: Callable[[], Coroutine[Any, Any, Client]]) -> None:
+        self._start = start
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self._start()
+        return self._client
+
+    async def __aexit__(self, *exception: object) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+
+def connect(destination: str, **arguments: Any) -> _Connecting:
+    """Connect to a host and log in: `client = await connect(…)`, or `async with connect(…) as …`.
+
+    Args:
+        destination: "host", "user@host" or "ssh://user@host:port".
+        arguments: Those of `limpet.connect` but the reactor, in snake_case: user, port, password,
+            keys, passphrase, certificates, answer (which may be a coroutine function), host_keys,
+            options, config_files, only, ui.
+
+    Raises:
+        ClientError: As `limpet.connect`; when it is awaited.
+        TypeError: There is no such argument.
+    """
+    given = {_CAMEL.get(name, name): value for name, value in arguments.items()}
+    answer = given.get("answer")
+    if answer is not None:
+        given["answer"] = lambda *asked: _maybe_coroutine(answer(*asked))
+
+    async def start() -> Client:
+        reactor = reactor_for(asyncio.get_running_loop())
+        return Client(await _future(clients.connect(destination, reactor=reactor, **given)))
+
+    return _Connecting(start)
+
+
+_CAMEL = {"host_keys": "hostKeys", "config_files": "configFiles"}
+
+
+def _maybe_coroutine(value: Any) -> Any:
+    if asyncio.iscoroutine(value):
+        return Deferred.fromFuture(asyncio.ensure_future(value))
+    return value
+
+
+class Client:
+    """A connection that is logged in; made by `connect`.
+
+    Attributes:
+        twisted: The same, with Deferreds: a `limpet.client.clients.Client`.
+    """
+
+    def __init__(self, client: clients.Client) -> None:
+        self.twisted = client
+
+    async def run(
+        self,
+        command: str | bytes,
+        *,
+        input: bytes | IO[bytes] = b"",
+        env: Mapping[str, str] | None = None,
+        terminal: Terminal | None = None,
+        check: bool = False,
+        timeout: float | None = None,
+    ) -> Result:
+        """Run a command to its end; as `limpet.client.clients.Client.run`."""
+        return await _future(
+            self.twisted.run(
+                command,
+                input=input,
+                env=env,
+                terminal=terminal,
+                check=check,
+                timeoutSeconds=timeout,
+            )
+        )
+
+    async def start(
+        self,
+        command: str | bytes | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        terminal: Terminal | None = None,
+        stderr: str | None = None,
+    ) -> Process:
+        """Start a command, or a shell where there is none; as `limpet.client.clients.Client`'s."""
+        starting = self.twisted.start(command, env=env, terminal=terminal, stderr=stderr)
+        return Process(await _future(starting))
+
+    async def subsystem(self, name: str | bytes) -> Process:
+        """Start a subsystem, to be written to and read from."""
+        return Process(await _future(self.twisted.subsystem(name)))
+
+    async def close(self) -> None:
+        """Close the connection, and wait until it is closed."""
+        await _future(self.twisted.close())
+
+    async def wait_closed(self) -> ClientError | None:
+        """Wait until the connection is over: why it ended, None where this end closed it."""
+        return await _future(self.twisted.closed)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+
+class Process:
+    """A program that runs far away; made by `Client.start`.
+
+    Attributes:
+        twisted: The same, with Deferreds: a `limpet.client.processes.RemoteProcess`.
+    """
+
+    def __init__(self, process: RemoteProcess) -> None:
+        self.twisted = process
+
+    def write(self, data: bytes) -> None:
+        """Send `data` to its standard input; `drain` now and then where there is much of it."""
+        self.twisted.write(data)
+
+    async def drain(self) -> None:
+        """Wait until nothing of what was written waits in memory any more."""
+        await _future(self.twisted.drained())
+
+    def write_eof(self) -> None:
+        """Its standard input is at its end, behind all that was written."""
+        self.twisted.writeEOF()
+
+    async def read(self, most: int = -1) -> bytes:
+        """At least one byte of its standard output, `most` at most; none at the end."""
+        return await _future(self.twisted.read(most))
+
+    async def read_error(self, most: int = -1) -> bytes:
+        """As `read`, of its standard error."""
+        return await _future(self.twisted.readError(most))
+
+    async def read_all(self) -> bytes:
+        """All that it still writes to standard output."""
+        chunks = []
+        while chunk := await self.read():
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def read_until(self, mark: bytes) -> bytes:
+        """Standard output up to and with the first `mark`, or up to its end."""
+        return await _future(Deferred.fromCoroutine(self.twisted.readUntil(mark)))
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while line := await self.read_until(b"\n"):
+            yield line
+
+    def signal(self, name: str) -> None:
+        """Send it a signal, "TERM"; servers need not pass it on."""
+        self.twisted.signal(name)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Its terminal has another size."""
+        self.twisted.resize(rows, columns)
+
+    async def wait(self) -> Ending:
+        """Wait until it has ended: how. Read its output before, or it may wait for that."""
+        return await _future(self.twisted.wait())
+
+    def close(self) -> None:
+        """Close its channel: the server hangs up on it."""
+        self.twisted.close()
