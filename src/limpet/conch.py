@@ -63,7 +63,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _runProgram(program: str) -> int:
     """Run a Python file, or an installed command that is written in Python."""
-    if os.sep not in program and not program.endswith(".py"):
+    isFile = os.sep in program or (program.endswith(".py") and os.path.isfile(program))
+    if not isFile:
         for command in entry_points(group="console_scripts", name=program):
             sys.argv[0] = program
             status = command.load()()

@@ -152,15 +152,14 @@ class Clients:
     ) -> subprocess.CompletedProcess[bytes]:
         """`ssh` with a command, or with a shell where there is none."""
         destination = f"{self.user}@127.0.0.1"
-        place = ["-p", str(self.port), *options, destination, *arguments]
-        return self.run(requirePeer("ssh"), *self.options(), *place, stdin=stdin)
+        place = ["-p", str(self.port), destination, *arguments]
+        return self.run(requirePeer("ssh"), *options, *self.options(), *place, stdin=stdin)
 
     def sftp(self, *lines: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[bytes]:
         """`sftp` with commands, as if they were typed; it stops at the first that fails."""
         batch = self.directory / "batch"
         batch.write_text("\n".join(lines) + "\n")
-        place = ["-P", str(self.port), *options, f"{self.user}@127.0.0.1"]
-        # "-b" implies BatchMode, which asks for no password; the last word wins.
-        return self.run(
-            requirePeer("sftp"), "-o", "BatchMode=no", "-b", batch, *self.options(), *place
-        )
+        place = ["-P", str(self.port), f"{self.user}@127.0.0.1"]
+        # "-b" sets BatchMode, in which no password is asked for; of two words the first one counts.
+        chosen = ["-o", "BatchMode=no", *options, *self.options()]
+        return self.run(requirePeer("sftp"), *chosen, "-b", batch, *place)
