@@ -75,8 +75,8 @@ class CopyOptions:
         recursive: Copy directories too, with everything below them.
         preserve: Keep modes and times.
         resume: Go on where an earlier copy ended, after comparing what is there.
-        keepPart: Keep what was copied of a file when its copy fails, hidden, so that it can be
-            resumed. `resume` implies it.
+        keepPart: Keep what was copied of a file when the connection is lost or the copy cancelled,
+            hidden, so that it can be resumed. `resume` keeps it whatever happens.
         verify: Read every file back and compare it with its source before it gets its name.
         atomic: Write under a hidden name until the file is complete.
         sync: Let the target's system write the file to its disk.
@@ -387,7 +387,8 @@ class Copier:
             except Exception as error:  # noqa: BLE001 told with the path that it is about
                 raise self._writeProblem(target, error) from None
         except Exception as error:  # noqa: BLE001 raised again, with the path that it is about
-            if (self._options.keepPart or self._options.resume) and pump is not None:
+            keeps = self._options.keepPart and isinstance(error, LOST)
+            if pump is not None and (keeps or self._options.resume):
                 solid = pump.solidUntil
             if isinstance(error, CopyProblem) and sink.error is None:
                 solid = None  # what is there is not what it should be

@@ -204,7 +204,13 @@ class RemoteFiles:
         if self.client.supports(sftp.EXT_COPY_DATA) and not wanted.resume:
             attrs = await self.client.getAttrs(path, True)
             if not isDirectory(attrs):
-                return await self._copyThere(path, RemoteTree(self.session, root), name, attrs)
+                tree = RemoteTree(self.session, root)
+                try:
+                    return await self._copyThere(path, tree, name, attrs)
+                except CopyFailed as error:
+                    if wanted.problem is not None:
+                        wanted.problem(error.problems[0])
+                    raise
         return await self.relay(path, self, root, name, wanted)
 
     async def _copyThere(

@@ -1,0 +1,148 @@
+"""What `limpet sftp` and `limpet cp` share: connections, and the way to end.
+
+Rule: what a person is asked or told while connecting goes to the terminal and standard error, as in
+`limpet ssh`; errors are one line each, and 255 stands for a connection that did not come about.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from limpet._reactor import getReactor
+from limpet.client.config import ClientConfig, ConfigError, loadClientConfig
+from limpet.client.connecting import ClientConnection, connect
+from limpet.client.errors import ClientError
+from limpet.client.filecopy import RemoteFiles, openSFTP
+from limpet.client.filecopy.pipes import spawnSFTP
+from limpet.client.terminal import TerminalInterface
+from limpet.scripts.messages import Loudness, Messages, startLogging
+from limpet.scripts.progressbar import Meter
+from limpet.scripts.reactorthread import ReactorThread
+from limpet.scripts.transferoptions import Place, Transfer
+
+NO_CONNECTION = 255
+FAILED = 1
+INTERRUPTED = 130
+GOODBYE_SECONDS = 2.0
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asks the command to end; what is under way is tidied up as after Ctrl-C."""
+
+
+class Transfers:
+    """One run of a command that transfers files.
+
+    Args:
+        transfer: What was asked for.
+
+    Attributes:
+        messages: Where errors are told.
+        thread: The reactor's.
+        meter: Shows progress, or None where nobody wants to see it.
+    """
+
+    def __init__(self, transfer: Transfer) -> None:
+        self.transfer = transfer
+        self.messages = Messages()
+        self.thread = ReactorThread(getReactor())
+        self.meter: Meter | None = None
+        if sys.stdout.isatty() and not transfer.quiet and transfer.batch is None:
+            self.meter = Meter(Console())
+        self._connections: list[ClientConnection] = []
+        self._ui: TerminalInterface | None = None
+
+    def start(self) -> None:
+        """Start the reactor, and let signals end what is under way."""
+        startLogging(self.messages)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _stop)
+        self.thread.start()
+
+    def open(self, place: Place) -> RemoteFiles:
+        """Connect to a place, and start file transfer there.
+
+        Raises:
+            ClientError: It did not come about.
+        """
+        if self.transfer.command is not None:
+            return self.thread.call(self._openCommand, shlex.split(self.transfer.command))
+        config = self._configure(place)
+        return self.thread.call(self._open, config)
+
+    def _configure(self, place: Place) -> ClientConfig:
+        name = self.transfer.configFile
+        files = None if name is None else () if name == "none" else (Path(name),)
+        config = loadClientConfig(
+            place.host or "", overrides=self.transfer.overrides(place), files=files
+        )
+        quiet = self.transfer.quiet
+        self.messages.loudness = Loudness.ERROR if quiet else Loudness[config.logLevel]
+        for text in config.warnings:
+            self.messages.say(text)
+        for text in config.notes:
+            self.messages.say(text, Loudness.VERBOSE)
+        return config
+
+    async def _open(self, config: ClientConfig) -> RemoteFiles:
+        ui = self._ui = TerminalInterface(
+            self.thread.reactor, self.messages.write, mayAsk=not config.batchMode
+        )
+        connection = await connect(self.thread.reactor, config, ui)
+        self._connections.append(connection)
+        subsystem = self.transfer.subsystem.encode("utf-8", "surrogateescape")
+        client = await openSFTP(connection.connection, subsystem, self._serverSays)
+        return self._prepared(await RemoteFiles.of(client, self.thread.reactor))
+
+    async def _openCommand(self, command: list[str]) -> RemoteFiles:
+        client = spawnSFTP(self.thread.reactor, command, self._serverSays)
+        return self._prepared(await RemoteFiles.of(client, self.thread.reactor))
+
+    def _prepared(self, files: RemoteFiles) -> RemoteFiles:
+        """Apply -B, -R and -l."""
+        session, transfer = files.session, self.transfer
+        if transfer.requests is not None:
+            session.requests = transfer.requests
+        if transfer.buffer is not None:
+            session.readSize = min(session.readSize, transfer.buffer)
+            session.writeSize = min(session.writeSize, transfer.buffer)
+        if transfer.rate is not None:
+            files.limitRate(self.thread.reactor, transfer.rate)
+        return files
+
+    def _serverSays(self, data: bytes) -> None:
+        self.messages.say(data.decode("utf-8", "backslashreplace"))
+
+    def close(self) -> None:
+        """End the connections; waits for a goodbye, but not for long."""
+
+        async def close() -> None:
+            for connection in self._connections:
+                closed = connection.close().addTimeout(GOODBYE_SECONDS, self.thread.reactor)
+                await closed.addErrback(lambda failure: None)
+
+        self.thread.call(close)
+
+    def begin(self) -> None:
+        """A copy begins."""
+        if self.meter is not None:
+            self.meter.begin()
+
+    def end(self) -> None:
+        """It is over."""
+        if self.meter is not None:
+            self.meter.end()
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise Stopped
+
+
+__all__ = ["FAILED", "INTERRUPTED", "NO_CONNECTION", "ClientError", "ConfigError", "Transfers"]
