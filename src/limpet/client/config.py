@@ -421,12 +421,12 @@ class _Machine:
             if text is not None:
                 yield IncludedFile(name, text)
 
-    def matchExec(self, command: str, source: Source, settings: Settings) -> bool:
+    def matchExec(self, command: str, source: Source, settings: Settings) -> bool | None:
         if not self._allowExec:
             told = f"{source}: Match exec: the command is not run, and the block does not apply"
             if told not in settings.warnings:
                 settings.warnings.append(told)
-            return False
+            return None
         tokens = self.tokens(settings, settings.targetHost(), settings.get("port", DEFAULT_PORT))
         try:
             argv = splitCommand(command, tokens, self.environment, self.home)

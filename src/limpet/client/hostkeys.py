@@ -410,6 +410,9 @@ def _remember(config: ClientConfig, check: HostKeyCheck, address: str | None, ui
     if config.hashKnownHosts:
         lines = [replace(entry, hosts=hashName(name)).toLine() for name in dict.fromkeys(names)]
     path = config.userKnownHostsFiles[0]
+    if not config.hashKnownHosts and not _isOneField(entry.hosts):
+        ui.warn(_line(f"{shown(check.name)} is no name that {path} can hold; it is not remembered"))
+        return
     try:
         appendLines(path, lines)
     except OSError as failure:
@@ -420,6 +423,13 @@ def _remember(config: ClientConfig, check: HostKeyCheck, address: str | None, ui
             f"The {_typeName(check.key)} key of {shown(check.name)}, "
             f"{check.key.displayFingerprint()}, is now in {path}."
         )
+    )
+
+
+def _isOneField(hosts: bytes) -> bool:
+    """Whether names can be read back as they are: a HostKeyAlias may hold anything."""
+    return not (
+        hosts.startswith((b"#", b"@", b"|", b"!")) or any(c <= 32 or c == 127 for c in hosts)
     )
 
 

@@ -13,7 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from limpet.core.patterns import matchPattern, matchPatternList
+from limpet.core.patterns import (
+    MAX_PATTERN_LENGTH,
+    MAX_PATTERNS,
+    matchPattern,
+    matchPatternList,
+)
 from limpet.core.sshconfig.keywords import (
     ALIASES,
     KEYWORDS,
@@ -59,8 +64,12 @@ class World(Protocol):
             BadConfig: One of them cannot be read.
         """
 
-    def matchExec(self, command: str, source: Source, settings: Settings) -> bool:
-        """Whether the command of a `Match exec` says that the block applies."""
+    def matchExec(self, command: str, source: Source, settings: Settings) -> bool | None:
+        """Whether the command of a `Match exec` succeeds; None where it is not run.
+
+        Raises:
+            BadConfig: It cannot be run.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +278,7 @@ class Resolver:
             raise source.error("Host without a pattern; Host * is for every host")
         found = False
         for pattern in patterns:
+            _checkPattern(pattern, source)
             if pattern.startswith("!"):
                 if matchPattern(_bytes(pattern[1:]), _bytes(self.settings.host)):
                     return False
@@ -302,8 +312,11 @@ class Resolver:
                     # Commands are run only where nothing else has decided already.
                     holds = False
                 elif name == "exec":
-                    holds = self._world.matchExec(value, source, self.settings)
+                    answer = self._world.matchExec(value, source, self.settings)
+                    # Without an answer the block does not apply, with a `!` or without.
+                    holds = negated if answer is None else answer
                 else:
+                    _checkPatterns(value, source)
                     holds = self._holds(name, value)
             else:
                 raise source.error(
@@ -367,6 +380,20 @@ _CRITERIA: Mapping[str, Any] = {
     "command": lambda resolver: resolver.settings.get("remotecommand", ""),
     "sessiontype": lambda resolver: resolver._sessionType(),
 }
+
+
+def _checkPattern(pattern: str, source: Source) -> None:
+    # One that matches nothing because it is too long would exclude nobody, either.
+    if len(_bytes(pattern)) > MAX_PATTERN_LENGTH:
+        raise source.error(f"a pattern of more than {MAX_PATTERN_LENGTH} bytes")
+
+
+def _checkPatterns(patterns: str, source: Source) -> None:
+    items = patterns.split(",")
+    if len(items) > MAX_PATTERNS:
+        raise source.error(f"more than {MAX_PATTERNS} patterns in one list")
+    for item in items:
+        _checkPattern(item, source)
 
 
 def _bytes(text: str) -> bytes:

@@ -29,7 +29,7 @@ class Files:
         if pattern in self.files:
             yield IncludedFile(pattern, self.files[pattern])
 
-    def matchExec(self, command: str, source: Source, settings: Settings) -> bool:
+    def matchExec(self, command: str, source: Source, settings: Settings) -> bool | None:
         self.asked.append(command)
         return command in self.true
 
