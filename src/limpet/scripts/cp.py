@@ -100,7 +100,7 @@ class Copying:
 
     def _tell(self, problem: CopyProblem) -> None:
         self._failed = True
-        self._transfers.messages.say(str(problem))
+        self._transfers.tell(str(problem))
 
     def _options(self) -> CopyOptions:
         given = {"keepPart": True, **self._transfer.copying}

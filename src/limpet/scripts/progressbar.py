@@ -25,6 +25,9 @@ from limpet.client.filecopy import Progress
 from limpet.client.sftpshell.lines import humanSize
 
 REDRAW_SECONDS = 0.1
+PATIENCE_SECONDS = 0.3
+"""Nothing is drawn of what takes no longer than this (ours)."""
+
 MAX_BARS = 4
 LARGE = 4 * 1024 * 1024
 """From so many bytes on a file has a line of its own that stays (ours)."""
@@ -63,7 +66,7 @@ class Meter:
             self._begun[path] = (now, progress.done)
         elif progress.state in ("ends", "fails"):
             self._ended(progress, now)
-        elif now - self._drawn >= REDRAW_SECONDS:
+        elif now - self._drawn >= REDRAW_SECONDS and now - self._start >= PATIENCE_SECONDS:
             self._draw(progress, now)
 
     def _draw(self, progress: Progress, now: float) -> None:
@@ -106,11 +109,16 @@ class Meter:
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def end(self) -> None:
-        """The command is over."""
+    def hide(self) -> None:
+        """Something else is about to be printed."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+            self._tasks = {}
+
+    def end(self) -> None:
+        """The command is over."""
+        self.hide()
         if self._files > 1 or 0 < self._bytes < LARGE:
             files = "1 file" if self._files == 1 else f"{self._files} files"
             self._print(f"{files}, {summary(self._bytes, self._clock() - self._start)}")

@@ -105,19 +105,23 @@ class Talk:
         self._thread = transfers.thread
         self._isInteractive = batch is None and sys.stdin.isatty()
         self._listed: dict[bytes, tuple[float, list[tuple[bytes, bool]]]] = {}
-        self._shell = self._thread.call(Shell.start, files, printed)
+        self._shell = self._thread.call(Shell.start, files, self._print)
         self._prepare()
 
     def _prepare(self) -> None:
-        shell, transfer = self._shell, self._transfer
+        shell, transfer, transfers = self._shell, self._transfer, self._transfers
         shell.options = dict(transfer.copying)
         shell.recursive = transfer.recursive
-        shell.told = lambda text: self._transfers.messages.say(text)
+        shell.told = transfers.tell
         shell.verbose = not transfer.quiet and self._batch is None
         shell.progress = self._transfers.meter
         shell.showsProgress = self._transfers.meter is not None
         with suppress(OSError):
             shell.width = os.get_terminal_size(1).columns
+
+    def _print(self, text: str) -> None:
+        self._transfers.hide()
+        printed(text)
 
     def run(self) -> int:
         """Talk until the end; returns the exit status."""

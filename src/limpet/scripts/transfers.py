@@ -130,6 +130,16 @@ class Transfers:
 
         self.thread.call(close)
 
+    def tell(self, text: str) -> None:
+        """Tell what went wrong, not into a progress bar."""
+        self.hide()
+        self.messages.say(text)
+
+    def hide(self) -> None:
+        """Take the progress bars away; they come back by themselves."""
+        if self.meter is not None:
+            self.meter.hide()
+
     def begin(self) -> None:
         """A copy begins."""
         if self.meter is not None:

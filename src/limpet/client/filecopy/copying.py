@@ -394,10 +394,10 @@ class Copier:
                 solid = None  # what is there is not what it should be
             report.failed()
             isKept = await file.abandon(solid)
-            if sink.error is not None and not isinstance(error, CopyProblem):
-                problem = self._writeProblem(target, error)
-            elif isinstance(error, CopyProblem):
+            if isinstance(error, CopyProblem):
                 problem = error
+            elif sink.error is not None and not isinstance(error, LOST):
+                problem = self._writeProblem(target, error)
             else:
                 problem = CopyProblem(self._source.shown(path), reasonOf(error), error)
             if isKept:
@@ -410,6 +410,8 @@ class Copier:
     def _writeProblem(self, target: bytes, error: BaseException) -> CopyProblem:
         if isinstance(error, CopyProblem):
             return error
+        if isinstance(error, LOST):
+            return CopyProblem(self._target.shown(target), reasonOf(error), error)
         return CopyProblem(
             self._target.shown(target), f"cannot be written: {reasonOf(error)}", error
         )
