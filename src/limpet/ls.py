@@ -61,11 +61,13 @@ def longName(name: bytes, details: os.stat_result, owner: str = "", group: str =
 
 
 def shown(name: bytes) -> str:
-    """A name for people: UTF-8 as it is, control characters and all other bytes as escapes."""
+    """A name for people: UTF-8 as it is, control characters and all other bytes as escapes.
+
+    By no codec that would have to be imported: in a jail there is nothing to import from.
+    """
     if not name.translate(None, _PRINTABLE):
         return name.decode("ascii")
     text = name.decode("utf-8", "backslashreplace")
     return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
+        character if character.isprintable() else repr(character)[1:-1] for character in text
     )

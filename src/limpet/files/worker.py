@@ -183,7 +183,7 @@ def writeOutput(data: memoryview) -> None:
 
 def complain(text: str) -> None:
     """Say one line to whoever runs the server."""
-    line = text.encode("unicode_escape")[:500]
+    line = ascii(text)[1:-1].encode("ascii")[:500]
     try:
         os.write(2, b"limpet sftp [%d]: %s\n" % (os.getpid(), line))
     except OSError:
