@@ -12,6 +12,7 @@ there is nowhere for it to go, nobody gets in.
 from __future__ import annotations
 
 import functools
+import pwd
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -20,9 +21,10 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ISSHPrivateKey
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import defer
+from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
-from limpet.checkers.keyfiles import UNIXAuthorizedKeysFiles
+from limpet.checkers.keyfiles import UNIXAuthorizedKeysFiles, readAuthorizedKeyFile
 from limpet.core.authorizedkeys import (
     UNRESTRICTED,
     AuthorizedKey,
@@ -207,6 +209,11 @@ def _verify(match: _Match, credentials: Any) -> bytes:
     return username
 
 
+def _keysIn(path: FilePath[str]) -> list[Any]:
+    with path.open() as file:
+        return list(readAuthorizedKeyFile(file))
+
+
 @implementer(ICredentialsChecker)
 class SSHPublicKeyDatabase:
     """Lets users in by their keys; for subclasses that override `checkKey`.
@@ -224,15 +231,33 @@ class SSHPublicKeyDatabase:
     def checkKey(self, credentials: Any) -> Any:
         """Whether `credentials.blob` is a key of the user `credentials.username`.
 
-        This one looks for it in the user's authorized_keys files, among the keys without options.
+        This one looks for it in the user's authorized_keys files, among the keys without options;
+        in those of `getAuthorizedKeysFiles`, where a subclass has one of its own.
 
         Returns:
             A boolean, or a Deferred of one.
         """
+        if type(self).getAuthorizedKeysFiles is not SSHPublicKeyDatabase.getAuthorizedKeysFiles:
+            return any(
+                key.blob() == credentials.blob
+                for path in self.getAuthorizedKeysFiles(credentials)
+                if path.exists()
+                for key in _keysIn(path)
+            )
         keys = UNIXAuthorizedKeysFiles(parseKey=Key.fromString)
         return any(
             key.blob() == credentials.blob for key in keys.getAuthorizedKeys(credentials.username)
         )
+
+    def getAuthorizedKeysFiles(self, credentials: Any) -> list[FilePath[str]]:
+        """The files that hold the keys of `credentials.username`; to be overridden.
+
+        Raises:
+            KeyError: There is no such account.
+        """
+        home = pwd.getpwnam(credentials.username.decode("utf-8")).pw_dir
+        directory = FilePath(home).child(".ssh")
+        return [directory.child(name) for name in ("authorized_keys", "authorized_keys2")]
 
     def _cbRequestAvatarId(self, validKey: Any, credentials: Any) -> bytes:
         if not validKey:

@@ -54,7 +54,7 @@ class UnixConchUser(ConchUser):
     """A user of the system, logged in.
 
     Args:
-        account: Who.
+        account: Who, or the name of who.
         policy: What the server allows in sessions.
         reactor: What runs the sessions' processes.
         forwarding: What the server allows to forward; None for nothing.
@@ -71,12 +71,14 @@ class UnixConchUser(ConchUser):
 
     def __init__(
         self,
-        account: Account,
+        account: Account | str | bytes,
         policy: SessionPolicy | None = None,
         reactor: Any = None,
         forwarding: ForwardingPolicy | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(account, Account):
+            account = Account.named(os.fsdecode(account))
         self.account = account
         self.username = account.name
         self.policy = SessionPolicy() if policy is None else policy

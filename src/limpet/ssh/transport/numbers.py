@@ -6,6 +6,7 @@ name of the handler that takes the number, which then looks at the method (RFC 4
 
 from __future__ import annotations
 
+from limpet.crypto.groups import knownGroup
 from limpet.wire import numbers
 from limpet.wire.numbers import (
     DISCONNECT_AUTH_CANCELLED_BY_USER,
@@ -43,6 +44,13 @@ from limpet.wire.numbers import (
     MSG_UNIMPLEMENTED,
 )
 
+OVERLAP_MSG_KEX_HYBRID_REPLY = MSG_KEXDH_REPLY
+"""The reply of a hybrid method has the number of a plain one's."""
+
+DH_GENERATOR = knownGroup(2048).generator
+DH_PRIME = knownGroup(2048).prime
+"""Group 14 of RFC 3526."""
+
 messages: dict[int, str] = {
     number: name
     for number, name in numbers.MESSAGE_NAMES.items()
@@ -57,6 +65,8 @@ messages: dict[int, str] = {
 """Number → name of every message that the transport itself handles."""
 
 __all__ = [
+    "DH_GENERATOR",
+    "DH_PRIME",
     "DISCONNECT_AUTH_CANCELLED_BY_USER",
     "DISCONNECT_BY_APPLICATION",
     "DISCONNECT_COMPRESSION_ERROR",
@@ -90,5 +100,6 @@ __all__ = [
     "MSG_SERVICE_ACCEPT",
     "MSG_SERVICE_REQUEST",
     "MSG_UNIMPLEMENTED",
+    "OVERLAP_MSG_KEX_HYBRID_REPLY",
     "messages",
 ]
