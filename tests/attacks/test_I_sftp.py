@@ -64,8 +64,8 @@ KINDS = ["kernel", "walk", *(["chroot"] if os.geteuid() == 0 else [])]
 def jail(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Jail]:
     inside = build(tmp_path)
     if request.param == "chroot":
-        with WorkerAsker(f"root={inside}", "home=/") as asker:
-            yield Jail(tmp_path, asker)
+        with WorkerAsker(f"root={inside}", "home=/") as worker:
+            yield Jail(tmp_path, worker)
         return
     if request.param == "kernel" and not kernelConfines():
         pytest.skip("this kernel has no openat2")

@@ -592,8 +592,9 @@ class FileTransferServer(FileTransferBase):
         self, requestId: bytes, what: bytes, call: Callable[..., Any], path: bytes
     ) -> None:
         _checkPath(path)
-        answer: Callable[[Any], object] = lambda found: self._cbReadLink(found, requestId)  # noqa: E731
-        self._serve(requestId, what, answer, None, call, path)
+        self._serve(
+            requestId, what, lambda found: self._cbReadLink(found, requestId), None, call, path
+        )
 
     def _cbReadLink(self, found: Any, requestId: bytes) -> None:
         entry = _packName((found, found, {}))
