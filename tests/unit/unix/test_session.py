@@ -54,6 +54,9 @@ class FakeUser:
     def childStarted(self, child: Any) -> None:
         self.started.append(child)
 
+    def forwardAgent(self) -> str:
+        return "/tmp/agent"
+
 
 class FakeChild:
     def __init__(self, program: Program, terminal: Any, gatherer: Any) -> None:
