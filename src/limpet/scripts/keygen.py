@@ -1,18 +1,21 @@
-"""`limpet keygen`: make a key, show its fingerprint or its public half.
+"""`limpet keygen`: make a key, show its fingerprint or its public half, change its passphrase.
 
 Rule: what ssh-keygen prints is printed in its form, so that other programs can read it; an existing
-file is never written over.
+file is never written over, but by the same key under another passphrase.
 """
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import click
 
+from limpet.scripts import knownhosts
 from limpet.scripts.mistakes import Mistake
 from limpet.ssh.keys import BadKeyError, EncryptedKeyError, Key, createKeyFiles, isPrivateToOwner
 
@@ -58,7 +61,13 @@ def showFingerprint(filename: str | None) -> None:
     public = path.with_name(path.name + ".pub")
     # The public file also tells what a passphrase would hide.
     source = public if public.is_file() else path
-    key = _load(source, None)
+    try:
+        key = _load(source, None)
+    except Mistake:
+        # Or the keys of a known_hosts or authorized_keys file.
+        if not knownhosts.listFingerprints(source):
+            raise
+        return
     comment = _commentOf(source) or "no comment"
     click.echo(f"{key.size()} {key.displayFingerprint()} {comment} ({typeName(key)})")
 
@@ -78,6 +87,47 @@ def showPublic(filename: str | None, passphrase: str | None) -> None:
     except _NeedsPassphrase:
         key = _load(path, getpass.getpass("Enter passphrase: "))
     click.echo(key.public().toString("OPENSSH").decode("utf-8").rstrip("\n"))
+
+
+def changePassphrase(filename: str | None, old: str | None, new: str | None) -> None:
+    """Encrypt the private key in a file with another passphrase, or with none.
+
+    Args:
+        filename: The file, None for the user's usual one.
+        old: The passphrase it has; None to ask where it has one.
+        new: The new one, empty for none; None to ask.
+    """
+    path = _existing(filename)
+    try:
+        key = _load(path, old or None)
+    except _NeedsPassphrase:
+        key = _load(path, getpass.getpass("Enter old passphrase: "))
+    if key.isPublic():
+        raise Mistake(f"{path}: this is a public key, which has no passphrase")
+    if new is None:
+        new = _askNewPassphrase()
+    text = key.toString("OPENSSH", comment=key.comment, passphrase=new or None)
+    try:
+        _writeBeside(path, text)
+    except OSError as failure:
+        raise Mistake(f"{path}: {failure.strerror}; it is as it was") from None
+    click.echo("Your identification has been saved with the new passphrase.")
+
+
+def _writeBeside(path: Path, text: bytes) -> None:
+    """Put a new private file in the place of one, whole or not at all."""
+    real = Path(os.path.realpath(path))
+    descriptor, new = tempfile.mkstemp(prefix=real.name + ".", dir=real.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, real)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(new)
+        raise
 
 
 class _NeedsPassphrase(Mistake):

@@ -163,23 +163,48 @@ def asPattern(name: str) -> str:
 @click.option(
     "-N", "passphrase", metavar="PASSPHRASE", help="What encrypts it; asked for if not given."
 )
+@click.option("-P", "oldPassphrase", metavar="PASSPHRASE", help="What encrypts it now, for -p.")
 @click.option("-l", "show", is_flag=True, help="Show the fingerprint of the key in FILE.")
 @click.option("-y", "public", is_flag=True, help="Print the public key of the private key in FILE.")
+@click.option("-p", "change", is_flag=True, help="Change the passphrase of the key in FILE.")
+@click.option(
+    "-F", "find", metavar="HOST", help="Show the lines of FILE, a known_hosts file, about HOST."
+)
+@click.option(
+    "-R", "remove", metavar="HOST", help="Remove the keys of HOST from a known_hosts FILE."
+)
+@click.option("-H", "hide", is_flag=True, help="Hash the names of hosts in a known_hosts FILE.")
 def keygen(
     kind: str,
     bits: int | None,
     filename: str | None,
     comment: str | None,
     passphrase: str | None,
+    oldPassphrase: str | None,
     show: bool,
     public: bool,
+    change: bool,
+    find: str | None,
+    remove: str | None,
+    hide: bool,
 ) -> None:
-    """Make a key, or show one. The options are those of ssh-keygen."""
+    """Make a key or show one, or look after known hosts. The options are those of ssh-keygen."""
     from limpet.scripts import keygen as command
+    from limpet.scripts import knownhosts
 
-    if show and public:
-        raise Mistake("-l and -y exclude each other")
-    if show:
+    # Only -l goes with another: -F shows fingerprints then.
+    showsKey = show and find is None
+    if sum((showsKey, public, change, hide, find is not None, remove is not None)) > 1:
+        raise Mistake("only one of -l, -y, -p, -F, -R and -H can be done at once")
+    if find is not None:
+        knownhosts.findHost(find, filename, show)
+    elif remove is not None:
+        knownhosts.removeHost(remove, filename)
+    elif hide:
+        knownhosts.hashHosts(filename)
+    elif change:
+        command.changePassphrase(filename, oldPassphrase, passphrase)
+    elif show:
         command.showFingerprint(filename)
     elif public:
         command.showPublic(filename, passphrase)

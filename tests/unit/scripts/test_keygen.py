@@ -121,3 +121,41 @@ def test_sshKeygenReadsItAndSaysTheSame(tmp_path: Path, kind: str, bits: int) ->
         run("-y", "-f", path, "-N", "secret").output.split()[:2]
         == (theirs("-y", "-P", "secret").split()[:2])
     )
+
+
+class TestChangingThePassphrase:
+    def test_theKeyAndItsCommentStay(self, tmp_path: Path) -> None:
+        path = tmp_path / "key"
+        run("-f", path, "-N", "", "-C", "me@here")
+        key = Key.fromFile(path)
+        for old, new in (("", "first"), ("first", "second"), ("second", "")):
+            result = run("-p", "-f", path, "-P", old, "-N", new)
+            assert result.exit_code == 0, result.output
+            again = Key.fromFile(path, passphrase=new)
+            assert again == key
+            assert again.comment == b"me@here"
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert len(list(tmp_path.iterdir())) == 2
+
+    def test_theyAreAskedFor(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "key"
+        run("-f", path, "-N", "old")
+        answers = iter(["old", "new", "new"])
+        monkeypatch.setattr(getpass, "getpass", lambda prompt: next(answers))
+        assert run("-p", "-f", path).exit_code == 0
+        assert not Key.fromFile(path, passphrase="new").isPublic()
+
+    @pytest.mark.parametrize("old", ["guess4711", "hunter2"])
+    def test_aWrongOneChangesNothing(self, tmp_path: Path, old: str) -> None:
+        path = tmp_path / "key"
+        run("-f", path, "-N", "right")
+        before = path.read_bytes()
+        result = run("-p", "-f", path, "-P", old, "-N", "")
+        assert result.exit_code == 2
+        assert old not in result.output.replace(str(path), "")
+        assert path.read_bytes() == before
+
+    def test_aPublicKeyHasNone(self, tmp_path: Path) -> None:
+        path = tmp_path / "key"
+        run("-f", path, "-N", "")
+        assert run("-p", "-f", f"{path}.pub", "-N", "x").exit_code == 2
