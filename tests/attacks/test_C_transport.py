@@ -244,7 +244,7 @@ def test_B8_aPeerThatIgnoresOurKexInitIsLeft() -> None:
     pair = connected(rekeyPolicy=RekeyPolicy(maxBytes=1 << 20))
     pair.client.rekeyPolicy = RekeyPolicy(maxBytes=None, maxSeconds=None)
     pair.client.ssh_KEXINIT = lambda packet: None
-    for _ in range(100):
+    for _ in range(1000):
         pair.client._sendNow(200, bytes(32768))
         pair.pump()
         if pair.ended:

@@ -27,6 +27,10 @@ MIN_INTERVAL_SECONDS = 10.0
 OVERDUE_FACTOR = 2
 """How many times the volume a peer that does not answer our KEXINIT may use up (ours)."""
 
+OVERDUE_BYTES = 16 << 20
+"""Bytes that such a peer may use up in any case (ours): what was on its way before it could know,
+which is a window for each busy channel."""
+
 
 class Counters(Protocol):
     """What a direction has carried since its keys were set: a PacketSender or PacketReceiver."""
@@ -50,17 +54,18 @@ class RekeyPolicy:
         """Whether it is time to send KEXINIT."""
         if self.maxSeconds is not None and secondsSinceKeys >= self.maxSeconds:
             return True
-        return self._reached(sent, received, 1)
+        return self._reached(sent, received, 1, 0)
 
     def overdue(self, sent: Counters, received: Counters) -> bool:
         """Whether the peer has used up so much without answering our KEXINIT that it must go."""
-        return self._reached(sent, received, OVERDUE_FACTOR)
+        return self._reached(sent, received, OVERDUE_FACTOR, OVERDUE_BYTES)
 
-    def _reached(self, sent: Counters, received: Counters, factor: int) -> bool:
+    def _reached(self, sent: Counters, received: Counters, factor: int, more: int) -> bool:
         most = max(sent.packetsSinceKeys, received.packetsSinceKeys)
         # The sequence number has 32 bits, so no factor may carry the count past its end.
         if most >= min(self.maxPackets * factor, 0xFFFFFFFF):
             return True
         if self.maxBytes is None:
             return False
-        return max(sent.bytesSinceKeys, received.bytesSinceKeys) >= self.maxBytes * factor
+        limit = max(self.maxBytes * factor, self.maxBytes + more)
+        return max(sent.bytesSinceKeys, received.bytesSinceKeys) >= limit

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from limpet.core.rekey import RekeyPolicy
+from limpet.core.rekey import OVERDUE_BYTES, RekeyPolicy
 
 
 @dataclass
@@ -50,10 +50,15 @@ class TestDue:
 
 class TestOverdue:
     def test_twiceTheVolume(self) -> None:
-        policy = RekeyPolicy(maxBytes=1000, maxPackets=10)
-        assert not policy.overdue(Direction(1999, 19), Direction(1999, 19))
-        assert policy.overdue(Direction(bytesSinceKeys=2000), NOTHING)
+        policy = RekeyPolicy(maxBytes=2**30, maxPackets=10)
+        assert not policy.overdue(Direction(2**31 - 1, 19), Direction(2**31 - 1, 19))
+        assert policy.overdue(Direction(bytesSinceKeys=2**31), NOTHING)
         assert policy.overdue(NOTHING, Direction(packetsSinceKeys=20))
+
+    def test_aSmallLimitLeavesRoomForWhatIsOnItsWay(self) -> None:
+        policy = RekeyPolicy(maxBytes=1000)
+        assert not policy.overdue(NOTHING, Direction(999 + OVERDUE_BYTES))
+        assert policy.overdue(NOTHING, Direction(1000 + OVERDUE_BYTES))
 
     def test_theSequenceNumberNeverWraps(self) -> None:
         """Row B7: twice 2^31 packets would be one more than the counter has room for."""

@@ -1,0 +1,616 @@
+"""Our client against servers of other people: log in, run, move data, rekey, refuse wrong keys.
+
+`limpet.aio` drives it, so that each test has a loop of its own and no reactor is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+import limpet.aio
+from benchmarks.servers import COMMANDS, Server, Workplace, start
+from limpet.aio import AuthenticationFailed, HostKeyRefused, Key
+from tests.interop.peers import requireModule, requirePeer
+from tests.interop.sshServers import CODE, PASSWORD, USER
+
+MIB = 1 << 20
+SIZE = 256 * MIB if os.environ.get("LIMPET_FULL") else 16 * MIB
+SECONDS = 120.0
+REKEY = {"RekeyLimit": "1M"}
+
+
+@dataclass
+class Peer:
+    """A running server, and how our client reaches it.
+
+    Attributes:
+        hash: The command that answers with the SHA-256 of its input.
+        zeros: The command that answers with as many bytes of zero as are appended to it.
+    """
+
+    name: str
+    port: int
+    user: str
+    key: Path
+    hostKey: Key
+    hash: str = "sha256sum"
+    zeros: str = "head -c {} /dev/zero"
+
+    def arguments(self, **changes: Any) -> dict[str, Any]:
+        """Arguments of `connect`, for a login by key."""
+        usual: dict[str, Any] = {
+            "port": self.port,
+            "user": self.user,
+            "keys": [self.key],
+            "host_keys": [self.hostKey],
+            "config_files": (),
+            "only": True,
+        }
+        return usual | changes
+
+    def connect(self, **changes: Any) -> Any:
+        return limpet.aio.connect("127.0.0.1", **self.arguments(**changes))
+
+    def said(self, output: bytes) -> bytes:
+        """A command's output, without the lines that Conch's server logs in the child itself."""
+        return re.sub(rb"\A(\d{4}-\d\d-\d\dT.*\n)+", b"", output)
+
+
+def run(main: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end, within `SECONDS`."""
+    return asyncio.run(asyncio.wait_for(main, SECONDS))
+
+
+# ── The servers ───────────────────────────────────────────────────────────────────────────────
+
+
+def inNamespace(script: str, arguments: Sequence[str]) -> list[str]:
+    """A command in a mount namespace of its own, in which a shell script has run before."""
+    unshare = [requirePeer("unshare"), "--mount"]
+    if os.getuid() != 0 or subprocess.run([*unshare, "true"], check=False).returncode:
+        pytest.skip("takes a mount namespace of its own, so root")
+    prepared = f'set -e; {script}; exec "$@"'
+    return [*unshare, "--propagation", "private", "bash", "-c", prepared, "-", *arguments]
+
+
+def withKeyAtHome(work: Workplace, arguments: Sequence[str]) -> list[str]:
+    """A server where the account's home is a new one, with the client's key in it: some look
+    nowhere else, and some mind whose directories are above."""
+    passwd = work.directory / "passwd"
+    lines = [line.split(":") for line in Path("/etc/passwd").read_text().splitlines()]
+    for line in lines:
+        if line[0] == work.user:
+            line[5:] = ["/mnt", "/bin/bash"]
+    passwd.write_text("".join(":".join(line) + "\n" for line in lines))
+    script = (
+        "mount -t tmpfs -o mode=0700 none /mnt; mkdir -m 700 /mnt/.ssh;"
+        f" install -m 600 {work.authorizedKeys} /mnt/.ssh/authorized_keys;"
+        f" mount --bind {passwd} /etc/passwd"
+    )
+    return inNamespace(script, arguments)
+
+
+def library(kind: str) -> Any:
+    def command(work: Workplace, port: int) -> list[str]:
+        files = (str(work.hostKey), str(work.authorizedKeys))
+        return [sys.executable, "-m", "tests.interop.sshServers", kind, str(port), *files]
+
+    return command
+
+
+def dropbearCommand(work: Workplace, port: int) -> list[str]:
+    key = work.directory / "dropbearHostKey"
+    if not key.exists():
+        made = [requirePeer("dropbearkey"), "-t", "ed25519", "-f", str(key)]
+        subprocess.run(made, check=True, capture_output=True)
+    server = [requirePeer("dropbear"), "-F", "-E", "-r", str(key), "-p", f"127.0.0.1:{port}"]
+    return withKeyAtHome(work, server)
+
+
+def dropbearHostKey(work: Workplace) -> Key:
+    shown = subprocess.run(
+        [requirePeer("dropbearkey"), "-y", "-f", str(work.directory / "dropbearHostKey")],
+        check=True,
+        capture_output=True,
+    ).stdout
+    return Key.fromString(next(line for line in shown.splitlines() if line.startswith(b"ssh-")))
+
+
+EXTRA = {
+    "client-asyncssh": library("asyncssh"),
+    "client-paramiko": library("paramiko"),
+    "client-dropbear": dropbearCommand,
+}
+
+
+@contextmanager
+def serving(name: str, work: Workplace) -> Iterator[Server]:
+    with patch.dict(COMMANDS, EXTRA):
+        server = start(name, work)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def peerCalled(name: str, work: Workplace) -> Iterator[Peer]:
+    hostKey = Key.fromFile(str(work.hostKey) + ".pub")
+    with ExitStack() as stack:
+        if name in ("asyncssh", "paramiko"):
+            requireModule(name)
+            server = stack.enter_context(serving(f"client-{name}", work))
+            yield Peer(
+                name, server.port, USER, work.clientKey, hostKey, hash="sha256", zeros="zeros {}"
+            )
+            return
+        if name == "dropbear":
+            server = stack.enter_context(serving("client-dropbear", work))
+            hostKey = dropbearHostKey(work)
+        else:
+            if name == "openssh":
+                requirePeer("sshd")
+            server = stack.enter_context(serving(name, work))
+        yield Peer(name, server.port, work.user, work.clientKey, hostKey)
+
+
+PEERS = ("limpet", "openssh", "dropbear", "asyncssh", "paramiko", "conch-unix")
+
+
+@pytest.fixture(scope="module", params=PEERS)
+def peer(request: pytest.FixtureRequest, work: Workplace) -> Iterator[Peer]:
+    with peerCalled(request.param, work) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def limpetPeer(work: Workplace) -> Iterator[Peer]:
+    with peerCalled("limpet", work) as found:
+        yield found
+
+
+# ── What every server has to be good for ──────────────────────────────────────────────────────
+
+
+class TestEveryPeer:
+    def test_commands(self, peer: Peer) -> None:
+        async def main() -> None:
+            async with peer.connect() as client:
+                first, second = await asyncio.gather(
+                    client.run("echo one two"), client.run("exit 3")
+                )
+            assert peer.said(first.stdout) == b"one two\n"
+            assert (first.exitStatus, second.exitStatus) == (0, 3)
+
+        run(main())
+
+    def test_much_up(self, peer: Peer) -> None:
+        data = os.urandom(MIB) * (SIZE // MIB)
+
+        async def main() -> bytes:
+            async with peer.connect() as client:
+                return bytes((await client.run(peer.hash, input=data)).stdout)
+
+        assert peer.said(run(main())).split()[0].decode() == hashlib.sha256(data).hexdigest()
+
+    def test_much_down(self, peer: Peer) -> None:
+        async def main() -> bytes:
+            async with peer.connect() as client:
+                return bytes((await client.run(peer.zeros.format(SIZE))).stdout)
+
+        assert peer.said(run(main())) == bytes(SIZE)
+
+    def test_rekey_under_load(self, peer: Peer) -> None:
+        """Keys are exchanged many times while data goes both ways at once."""
+        if peer.name == "conch-unix":
+            pytest.skip("Conch's server drops data in a key exchange that it did not begin")
+        size = 8 * MIB
+        data = os.urandom(MIB) * 8
+
+        async def main() -> tuple[Any, Any, int]:
+            async with peer.connect(options=REKEY) as client:
+                first = client.twisted.connection.transport.ourKexInitPayload
+                up, down = await asyncio.gather(
+                    client.run(peer.hash, input=data), client.run(peer.zeros.format(size))
+                )
+                again = client.twisted.connection.transport.ourKexInitPayload
+                return up, down, first != again
+
+        up, down, hasRekeyed = run(main())
+        assert up.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
+        assert down.stdout == bytes(size)
+        assert hasRekeyed
+
+    def test_wrong_host_key(self, peer: Peer) -> None:
+        other = Key.generate("ed25519")
+
+        async def main() -> None:
+            with pytest.raises(HostKeyRefused, match="none of those that it should have"):
+                await peer.connect(host_keys=[other])
+
+        run(main())
+
+    def test_nobody_is_let_in_by_a_strange_key(self, peer: Peer) -> None:
+        async def main() -> None:
+            with pytest.raises(AuthenticationFailed) as caught:
+                await peer.connect(keys=[Key.generate("ed25519")])
+            assert b"publickey" in caught.value.methods
+            assert "refused" in str(caught.value)
+
+        run(main())
+
+
+class TestKnownHosts:
+    """The user's own file decides: known, new, changed, revoked; and remembers what is accepted."""
+
+    def connected(self, peer: Peer, path: Path, strict: str) -> bytes:
+        async def main() -> bytes:
+            options = {"StrictHostKeyChecking": strict, "GlobalKnownHostsFile": "/dev/null"}
+            async with peer.connect(host_keys=path, options=options) as client:
+                return bytes((await client.run("echo in")).stdout)
+
+        return bytes(run(main()))
+
+    def line(self, peer: Peer, key: Key, marker: str = "") -> str:
+        return f"{marker}[127.0.0.1]:{peer.port} {key.toString('OPENSSH').decode()}\n"
+
+    def test_known(self, limpetPeer: Peer, tmp_path: Path) -> None:
+        path = tmp_path / "known_hosts"
+        path.write_text(self.line(limpetPeer, limpetPeer.hostKey))
+        assert self.connected(limpetPeer, path, "yes") == b"in\n"
+
+    def test_new(self, limpetPeer: Peer, tmp_path: Path) -> None:
+        path = tmp_path / "known_hosts"
+        with pytest.raises(HostKeyRefused, match="StrictHostKeyChecking"):
+            self.connected(limpetPeer, path, "yes")
+        with pytest.raises(HostKeyRefused, match="not accepted"):
+            self.connected(limpetPeer, path, "ask")
+        assert not path.exists()
+        assert self.connected(limpetPeer, path, "accept-new") == b"in\n"
+        assert self.connected(limpetPeer, path, "yes") == b"in\n"
+
+    def test_changed(self, limpetPeer: Peer, tmp_path: Path) -> None:
+        path = tmp_path / "known_hosts"
+        path.write_text(self.line(limpetPeer, Key.generate("ed25519").public()))
+        for strict in ("yes", "ask", "accept-new", "no"):
+            with pytest.raises(HostKeyRefused, match=f"{path}"):
+                self.connected(limpetPeer, path, strict)
+
+    def test_revoked(self, limpetPeer: Peer, tmp_path: Path) -> None:
+        path = tmp_path / "known_hosts"
+        path.write_text(
+            self.line(limpetPeer, limpetPeer.hostKey)
+            + self.line(limpetPeer, limpetPeer.hostKey, "@revoked ")
+        )
+        with pytest.raises(HostKeyRefused, match="revoked"):
+            self.connected(limpetPeer, path, "no")
+
+
+# ── Ways to log in ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def asyncsshPeer(work: Workplace) -> Iterator[Peer]:
+    with peerCalled("asyncssh", work) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def paramikoPeer(work: Workplace) -> Iterator[Peer]:
+    with peerCalled("paramiko", work) as found:
+        yield found
+
+
+def says(peer: Peer, **arguments: Any) -> bytes:
+    """What `echo in` says after a login with these arguments."""
+
+    async def main() -> bytes:
+        async with peer.connect(**arguments) as client:
+            return bytes((await client.run("echo in")).stdout)
+
+    return bytes(run(main()))
+
+
+class TestPasswords:
+    def test_asyncssh(self, asyncsshPeer: Peer) -> None:
+        assert says(asyncsshPeer, keys=(), password=PASSWORD) == b"in\n"
+
+    def test_paramiko(self, paramikoPeer: Peer) -> None:
+        assert says(paramikoPeer, keys=(), password=PASSWORD) == b"in\n"
+
+    @pytest.mark.parametrize("name", ["asyncsshPeer", "paramikoPeer"])
+    def test_wrong(self, name: str, request: pytest.FixtureRequest) -> None:
+        peer = request.getfixturevalue(name)
+        with pytest.raises(AuthenticationFailed, match="the password that was given: refused") as e:
+            says(peer, keys=(), password="wrong")
+        assert "wrong" not in str(e.value)
+
+
+class TestQuestions:
+    def test_asyncssh(self, asyncsshPeer: Peer) -> None:
+        asked: list[Any] = []
+
+        async def answers(name: bytes, instruction: bytes, prompts: Any) -> list[bytes]:
+            asked.append((name, instruction, prompts))
+            return [PASSWORD.encode(), CODE.encode()]
+
+        only = {"PreferredAuthentications": "keyboard-interactive"}
+        assert says(asyncsshPeer, keys=(), answer=answers, options=only) == b"in\n"
+        assert asked == [
+            (b"Two questions", b"Answer both", [(b"Password: ", False), (b"Code: ", True)])
+        ]
+
+    def test_paramiko(self, paramikoPeer: Peer) -> None:
+        only = {"PreferredAuthentications": "keyboard-interactive"}
+        answers = [CODE.encode()]
+        arguments = {"keys": (), "answer": lambda *asked: answers, "options": only}
+        assert says(paramikoPeer, **arguments) == b"in\n"
+
+    def test_wrong(self, paramikoPeer: Peer) -> None:
+        only = {"PreferredAuthentications": "keyboard-interactive"}
+        with pytest.raises(AuthenticationFailed, match="questions"):
+            says(paramikoPeer, keys=(), answer=lambda *asked: [b"no"], options=only)
+
+
+class TestOpenSSH:
+    """What only OpenSSH's server has, or has as the one that counts."""
+
+    @contextmanager
+    def sshd(self, work: Workplace, *lines: str, shadow: bool = False) -> Iterator[Peer]:
+        """sshd with further lines of configuration, before the usual ones, which they override."""
+        requirePeer("sshd")
+        usual = COMMANDS["openssh"]
+
+        def command(work: Workplace, port: int) -> list[str]:
+            arguments = usual(work, port)
+            config = Path(arguments[-1])
+            own = config.with_name(f"sshd_config-{port}")
+            own.write_text("\n".join([*lines, config.read_text()]))
+            arguments[-1] = str(own)
+            return self.withPassword(work, arguments) if shadow else arguments
+
+        with patch.dict(COMMANDS, {"client-openssh": command}):
+            server = start("client-openssh", work)
+        try:
+            hostKey = Key.fromFile(str(work.hostKey) + ".pub")
+            yield Peer("openssh", server.port, work.user, work.clientKey, hostKey)
+        finally:
+            server.stop()
+
+    def withPassword(self, work: Workplace, arguments: list[str]) -> list[str]:
+        """The server where this account's password is PASSWORD: a shadow file of its own."""
+        hashed = subprocess.run(
+            [requirePeer("openssl"), "passwd", "-6", PASSWORD], capture_output=True, check=True
+        ).stdout.decode()
+        shadow = work.directory / "shadow"
+        shadow.write_text(f"{work.user}:{hashed.strip()}:19000:0:99999:7:::\n")
+        shadow.chmod(0o600)
+        return inNamespace(f"mount --bind {shadow} /etc/shadow", arguments)
+
+    def test_password(self, work: Workplace) -> None:
+        with self.sshd(work, "PasswordAuthentication yes", shadow=True) as peer:
+            assert says(peer, keys=(), password=PASSWORD) == b"in\n"
+            with pytest.raises(AuthenticationFailed):
+                says(peer, keys=(), password="wrong")
+
+    def test_key_and_then_password(self, work: Workplace) -> None:
+        lines = ("AuthenticationMethods publickey,password", "PasswordAuthentication yes")
+        with self.sshd(work, *lines, shadow=True) as peer:
+            assert says(peer, password=PASSWORD) == b"in\n"
+            with pytest.raises(AuthenticationFailed, match="accepted, and not enough"):
+                says(peer)
+
+    def test_two_keys(self, work: Workplace, tmp_path: Path) -> None:
+        second = Key.generate("ed25519")
+        both = tmp_path / "both"
+        both.write_bytes(
+            work.authorizedKeys.read_bytes() + second.public().toString("OPENSSH") + b"\n"
+        )
+        lines = ("AuthenticationMethods publickey,publickey", f"AuthorizedKeysFile {both}")
+        with self.sshd(work, *lines) as peer:
+            assert says(peer, keys=[work.clientKey, second]) == b"in\n"
+            with pytest.raises(AuthenticationFailed, match="accepted, and not enough"):
+                says(peer)
+
+    @pytest.mark.parametrize(("kind", "bits"), [("rsa", 2048), ("ecdsa", 256), ("ecdsa", 521)])
+    def test_kinds_of_keys(self, work: Workplace, tmp_path: Path, kind: str, bits: int) -> None:
+        key = Key.generate(kind, bits)
+        path = tmp_path / "keys"
+        path.write_bytes(key.public().toString("OPENSSH") + b"\n")
+        with self.sshd(work, f"AuthorizedKeysFile {path}") as peer:
+            assert says(peer, keys=[key]) == b"in\n"
+
+    def keygen(self, *arguments: object) -> None:
+        command = [requirePeer("ssh-keygen"), "-q", *map(str, arguments)]
+        subprocess.run(command, check=True, capture_output=True)
+
+    @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+    def test_user_certificate(self, work: Workplace, tmp_path: Path, kind: str) -> None:
+        authority, key = tmp_path / "authority", tmp_path / "key"
+        self.keygen("-t", "ed25519", "-N", "", "-f", authority)
+        self.keygen("-t", kind, "-N", "", "-f", key)
+        self.keygen("-s", authority, "-I", "test", "-n", work.user, f"{key}.pub")
+        lines = (f"TrustedUserCAKeys {authority}.pub", "AuthorizedKeysFile none")
+        with self.sshd(work, *lines) as peer:
+            certificate = tmp_path / "key-cert.pub"
+            assert says(peer, keys=[key], certificates=[certificate]) == b"in\n"
+            # By the configuration, too: beside the key, and by name.
+            options = {"IdentityFile": key, "IdentityAgent": "none"}
+            assert says(peer, keys=(), only=False, options=options) == b"in\n"
+            with pytest.raises(AuthenticationFailed):
+                says(peer, keys=[key])
+
+    def test_host_certificate(self, work: Workplace, tmp_path: Path) -> None:
+        authority = tmp_path / "authority"
+        self.keygen("-t", "ed25519", "-N", "", "-f", authority)
+        host = tmp_path / "host"
+        self.keygen("-t", "ed25519", "-N", "", "-f", host)
+        self.keygen("-s", authority, "-I", "host", "-h", "-n", "localhost", f"{host}.pub")
+        known = tmp_path / "known_hosts"
+        public = Path(f"{authority}.pub").read_text()
+        lines = (f"HostCertificate {host}-cert.pub", f"HostKey {host}")
+        with self.sshd(work, *lines) as peer:
+            options = {"StrictHostKeyChecking": "yes", "GlobalKnownHostsFile": "/dev/null"}
+
+            async def main(name: str) -> bytes:
+                arguments = peer.arguments(host_keys=known, options=options)
+                async with limpet.aio.connect(name, **arguments) as client:
+                    return bytes((await client.run("echo in")).stdout)
+
+            known.write_text(f"@cert-authority *:{peer.port},[localhost]:{peer.port} {public}")
+            assert run(main("localhost")) == b"in\n"
+            # The certificate is for another name; and then nobody vouches for its key.
+            with pytest.raises(HostKeyRefused):
+                run(main("127.0.0.1"))
+            known.write_text("")
+            with pytest.raises(HostKeyRefused):
+                run(main("localhost"))
+
+    def test_passphrase(self, work: Workplace, tmp_path: Path) -> None:
+        path = tmp_path / "key"
+        self.keygen("-t", "ed25519", "-N", "open sesame", "-f", path)
+        authorized = tmp_path / "keys"
+        authorized.write_bytes(Path(f"{path}.pub").read_bytes())
+        with self.sshd(work, f"AuthorizedKeysFile {authorized}") as peer:
+            assert says(peer, keys=[path], passphrase="open sesame") == b"in\n"
+            with pytest.raises(limpet.aio.ClientError, match="give its passphrase"):
+                says(peer, keys=[path])
+
+    def test_agent(self, work: Workplace, tmp_path: Path) -> None:
+        socket = tmp_path / "agent"
+        agent = subprocess.Popen(
+            [requirePeer("ssh-agent"), "-D", "-a", str(socket)], stdout=subprocess.PIPE
+        )
+        try:
+            assert agent.stdout is not None
+            agent.stdout.readline()
+            environment = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
+            add = [requirePeer("ssh-add"), "-q", str(work.clientKey)]
+            subprocess.run(add, env=environment, check=True)
+            with self.sshd(work) as peer:
+                options: dict[str, Any] = {"IdentityAgent": socket}
+                options["IdentityFile"] = tmp_path / "none"
+                assert says(peer, keys=(), only=False, options=options) == b"in\n"
+                # Of the agent's keys only those that files name count.
+                options["IdentitiesOnly"] = True
+                with pytest.raises(AuthenticationFailed):
+                    says(peer, keys=(), only=False, options=options)
+                options["IdentityFile"] = f"{work.clientKey}.pub"
+                assert says(peer, keys=(), only=False, options=options) == b"in\n"
+        finally:
+            agent.terminate()
+            agent.communicate()
+
+    def test_terminal_and_environment(self, work: Workplace) -> None:
+        with self.sshd(work) as peer:
+
+            async def main() -> Any:
+                async with peer.connect() as client:
+                    size = await client.run(
+                        "stty size; echo $TERM", terminal=limpet.aio.Terminal("vt100", 33, 99)
+                    )
+                    variable = await client.run("echo $LC_TEST", env={"LC_TEST": "hello"})
+                    signalled = await client.run("kill -TERM $$")
+                    return size.stdout, variable.stdout, signalled.exitSignal
+
+            assert run(main()) == (b"33 99\r\nvt100\r\n", b"hello\n", "TERM")
+
+    def test_rekey_that_the_server_begins(self, work: Workplace) -> None:
+        with self.sshd(work, "RekeyLimit 1M") as peer:
+
+            async def main() -> bytes:
+                async with peer.connect() as client:
+                    return bytes((await client.run(peer.zeros.format(8 * MIB))).stdout)
+
+            assert run(main()) == bytes(8 * MIB)
+
+    def test_jump_hosts(self, work: Workplace, tmp_path: Path) -> None:
+        """Through two servers to a third, each judged by its own name."""
+        with self.sshd(work) as first, self.sshd(work) as second, self.sshd(work) as last:
+            known, config = tmp_path / "known_hosts", tmp_path / "config"
+            key = first.hostKey.toString("OPENSSH").decode()
+            known.write_text(f"first,second,last {key}\n")
+            blocks = [
+                f"Host {name}\n HostName 127.0.0.1\n Port {peer.port}\n HostKeyAlias {name}\n"
+                for name, peer in (("first", first), ("second", second), ("last", last))
+            ]
+            config.write_text(
+                "".join(blocks) + f"Host *\n IdentityFile {work.clientKey}\n IdentityAgent none\n"
+                f" User {work.user}\n UserKnownHostsFile {known}\n StrictHostKeyChecking yes\n"
+                f"Match originalhost last\n ProxyJump first,second\n"
+            )
+
+            async def main() -> bytes:
+                async with limpet.aio.connect("last", config_files=[config]) as client:
+                    assert client.twisted.connection.via is not None
+                    assert client.twisted.connection.via.via is not None
+                    return bytes((await client.run("echo $SSH_CONNECTION")).stdout)
+
+            assert run(main()).split()[3].decode() == str(last.port)
+            # A key that is right for the others is wrong for the last one.
+            other = Key.generate("ed25519").public().toString("OPENSSH").decode()
+            known.write_text(f"first,second {key}\nlast {other}\n")
+            with pytest.raises(HostKeyRefused, match="last"):
+                run(main())
+            known.write_text(f"second,last {key}\nfirst {other}\n")
+            with pytest.raises(HostKeyRefused, match="first"):
+                run(main())
+
+    def test_proxy_command(self, work: Workplace) -> None:
+        with self.sshd(work) as peer:
+            relay = (
+                "import socket,sys,threading,os\n"
+                "s=socket.create_connection((sys.argv[1],int(sys.argv[2])))\n"
+                "def up():\n"
+                "    while d:=os.read(0,65536): s.sendall(d)\n"
+                "threading.Thread(target=up,daemon=True).start()\n"
+                "while d:=s.recv(65536): os.write(1,d)\n"
+            )
+            script = work.directory / "relay.py"
+            script.write_text(relay)
+            command = {"ProxyCommand": f"{sys.executable} {script} %h %p"}
+            assert says(peer, options=command) == b"in\n"
+            with pytest.raises(limpet.aio.HandshakeFailed, match="ProxyCommand"):
+                says(peer, options={"ProxyCommand": "true"})
+            with pytest.raises(limpet.aio.ConnectFailed, match="cannot start"):
+                says(peer, options={"ProxyCommand": "/nonexistent/program"})
+
+
+def test_tinyssh(work: Workplace, tmp_path: Path) -> None:
+    """TinySSH speaks one suite of algorithms, and starts from inetd: here as a ProxyCommand."""
+    keys = tmp_path / "keys"
+    subprocess.run([requirePeer("tinysshd-makekey"), str(keys)], check=True, capture_output=True)
+    command = withKeyAtHome(work, [requirePeer("tinysshd"), "-q", str(keys)])
+    seen: list[Key] = []
+
+    def judge(host: str, port: int, key: Key) -> bool:
+        seen.append(key)
+        return True
+
+    peer = Peer("tinyssh", 22, work.user, work.clientKey, Key.generate("ed25519"))
+    data = os.urandom(MIB) * 8
+
+    async def main(command: str, input: bytes = b"") -> Any:
+        # One session is all that it gives a connection.
+        async with peer.connect(host_keys=judge, options=options) as client:
+            return await client.run(command, input=input)
+
+    options = {"ProxyCommand": shlex.join(command)}
+    hashed = run(main("sha256sum", data))
+    assert hashed.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
+    assert run(main("exit 5")).exitStatus == 5
+    assert {key.type() for key in seen} == {"Ed25519"}
