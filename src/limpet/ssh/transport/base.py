@@ -234,7 +234,7 @@ class SSHTransportBase(MessageTransport):
         try:
             step: Send | Expect = exchange.send(message)
             while isinstance(step, Send):
-                self.sendPacket(step.messageType, step.payload)
+                self._sendStep(step)
                 step = exchange.send(None)
             self._expected = step.messageType
         except StopIteration as end:
@@ -242,6 +242,9 @@ class SSHTransportBase(MessageTransport):
             result: KexResult = end.value
             self._awaitNewKeys()
             self._exchangeFinished(result)
+
+    def _sendStep(self, step: Send) -> None:
+        self.sendPacket(step.messageType, step.payload)
 
     def _awaitNewKeys(self) -> None:
         if self.sessionID is not None:

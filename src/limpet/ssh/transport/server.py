@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from limpet.core.errors import KeyExchangeFailed, ServiceUnavailable, UnexpectedMessage
-from limpet.core.kex import KexContext
+from limpet.core.kex import KexContext, Send
 from limpet.core.moduli import choosePrime
 from limpet.core.negotiation import Suite
 from limpet.core.phases import Phase
@@ -29,12 +29,19 @@ class SSHServerTransport(SSHTransportBase):
 
     Attributes:
         loginGraceSeconds: How long a peer has from the connection's start to be logged in.
+        dhGexRequest, g, p: For a subclass that answers group requests itself: the request, and the
+            generator and prime that it has sent.
         userAuthAlgorithms: The signature algorithms that we take from users, for `server-sig-algs`.
     """
 
     isClient = False
     loginGraceSeconds: float = 60.0
     userAuthAlgorithms: tuple[bytes, ...] = DEFAULT_SIGNATURE_ALGORITHMS
+
+    dhGexRequest: bytes = b""
+    g: int | None = None
+    p: int | None = None
+    _groupAnswered: bool = False
 
     def makeConnection(self, transport: Any) -> None:
         """Take the transport, and start the one timer for all that comes before the login."""
@@ -78,6 +85,8 @@ class SSHServerTransport(SSHTransportBase):
 
     def _choosePrime(self, minimum: int, preferred: int, maximum: int) -> tuple[int, int]:
         """The generator and prime of a group of our factory's within the sizes, in bits."""
+        if self._groupAnswered and self.g is not None and self.p is not None:
+            return self.g, self.p
         generator: int
         generator, prime = self.factory.getDHPrime(preferred)
         if minimum <= prime.bit_length() <= maximum:
@@ -95,7 +104,20 @@ class SSHServerTransport(SSHTransportBase):
 
     def ssh_KEX_DH_GEX_INIT(self, packet: bytes) -> None:
         """Message 32: mpint e, in the group that we chose (RFC 4419)."""
+        if self.dhGexRequest and self._expected == MSG_KEX_DH_GEX_REQUEST:
+            # An application has answered the request with a group of its own, which the method
+            # has yet to hear of.
+            request, self.dhGexRequest = self.dhGexRequest, b""
+            self._groupAnswered = True
+            try:
+                self._keyExchangeMessage(MSG_KEX_DH_GEX_REQUEST, request)
+            finally:
+                self._groupAnswered = False
         self._keyExchangeMessage(MSG_KEX_DH_GEX_INIT, packet)
+
+    def _sendStep(self, step: Send) -> None:
+        if not self._groupAnswered:
+            super()._sendStep(step)
 
     def ssh_KEX_DH_GEX_GROUP(self, packet: bytes) -> None:
         """Message 31 is for a server to send."""
