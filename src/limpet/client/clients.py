@@ -22,7 +22,13 @@ from twisted.python.failure import Failure
 from limpet._reactor import getReactor
 from limpet.client import connecting
 from limpet.client.authenticating import Credentials
-from limpet.client.config import ClientConfig, ConfigError, loadClientConfig, parseDestination
+from limpet.client.config import (
+    ClientConfig,
+    ConfigError,
+    loadClientConfig,
+    parseDestination,
+    quoted,
+)
 from limpet.client.connecting import ClientConnection
 from limpet.client.errors import ClientError, CommandTimedOut
 from limpet.client.hostpolicy import (
@@ -125,11 +131,11 @@ def _configFor(
         raise ConfigError(f"{destination!r} is no destination: {failure}") from None
     overrides: list[tuple[str, str]] = []
     if (user := user if user is not None else place.user) is not None:
-        overrides.append(("User", user))
+        overrides.append(("User", quoted(user)))
     if (port := port if port is not None else place.port) is not None:
         overrides.append(("Port", str(port)))
     if isinstance(hostKeys, str | Path):
-        overrides.append(("UserKnownHostsFile", os.fspath(hostKeys)))
+        overrides.append(("UserKnownHostsFile", quoted(os.fspath(hostKeys))))
     for name, value in (options or {}).items():
         if isinstance(value, bool):
             value = "yes" if value else "no"

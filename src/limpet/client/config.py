@@ -44,6 +44,7 @@ from limpet.core.sshconfig import (
     parseDestination,
     parseForward,
     parseJumps,
+    quoted,
     splitCommand,
 )
 from limpet.core.sshconfig.lines import MAX_FILE_LENGTH
@@ -66,6 +67,7 @@ __all__ = [
     "parseDestination",
     "parseForward",
     "parseJumps",
+    "quoted",
 ]
 
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
@@ -264,7 +266,7 @@ class ClientConfig:
         *before, jump = self.proxyJump
         overrides = []
         if jump.user is not None:
-            overrides.append(("User", jump.user))
+            overrides.append(("User", quoted(jump.user)))
         if jump.port is not None:
             overrides.append(("Port", str(jump.port)))
         if before:
@@ -302,6 +304,8 @@ def loadClientConfig(
     Args:
         host: The host as the person calls it; `Host` patterns are held against it.
         overrides: Keywords with their values that go before all files; the first of a kind wins.
+            A value is read as in a file; `quoted` makes one argument of a name or path that may
+            hold blanks.
         files: The files to read; None for the user's and the system's.
         localUser: The name of the user on this machine; None to ask the system.
         home: That user's home directory; None to ask the system.

@@ -12,7 +12,14 @@ import getopt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from limpet.core.sshconfig import BadPlace, ForwardSpec, checkUser, parseDestination, parseForward
+from limpet.core.sshconfig import (
+    BadPlace,
+    ForwardSpec,
+    checkUser,
+    parseDestination,
+    parseForward,
+    quoted,
+)
 
 LETTERS = "1246ab:c:e:fgi:kl:m:no:p:qstvxAB:CD:E:F:GI:J:KL:MNO:P:Q:R:S:TVw:W:XYy"  # those of ssh(1)
 
@@ -177,9 +184,9 @@ class _Reader:
         if letter in _KEYWORDS:
             self._assign(*_KEYWORDS[letter])
         elif letter in _KEYWORDS_WITH_VALUE:
-            self._assign(_KEYWORDS_WITH_VALUE[letter], value)
+            self._assign(_KEYWORDS_WITH_VALUE[letter], quoted(value))
         elif letter in _IN_TURN:
-            self._inTurn.append((_IN_TURN[letter], value))
+            self._inTurn.append((_IN_TURN[letter], quoted(value)))
         elif letter == "-o":
             self._inTurn.append(_keyword(value))
         elif letter in _WITHOUT_EFFECT:
@@ -241,7 +248,7 @@ class _Reader:
             raise Usage(str(failure)) from None
         self._invocation.host = place.host
         if place.user is not None:
-            self._inTurn.append(("User", place.user))
+            self._inTurn.append(("User", quoted(place.user)))
         if place.port is not None:
             self._inTurn.append(("Port", str(place.port)))
 

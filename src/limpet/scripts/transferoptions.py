@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from limpet.client.errors import shown
-from limpet.core.sshconfig import BadPlace, parseDestination
+from limpet.core.sshconfig import BadPlace, parseDestination, quoted
 from limpet.wire.sftp import MAX_DATA_LENGTH
 
 SFTP_LETTERS = "46AaCfhNpqrvVB:b:c:D:F:i:J:l:o:P:R:S:s:X:"
@@ -123,7 +123,7 @@ class Transfer:
         """The keywords for a connection to `place`."""
         keywords = [*self.assigned.items(), *self.inTurn]
         if place.user is not None:
-            keywords.insert(0, ("User", place.user))
+            keywords.insert(0, ("User", quoted(place.user)))
         if place.port is not None:
             keywords.insert(0, ("Port", str(place.port)))
         return [*keywords, *ALWAYS]
@@ -226,7 +226,7 @@ def _take(transfer: Transfer, letter: str, value: str) -> None:
     elif letter == "-F":
         transfer.configFile = value
     elif letter == "-i":
-        transfer.inTurn.append(("IdentityFile", value))
+        transfer.inTurn.append(("IdentityFile", quoted(value)))
     elif letter == "-P":
         transfer.inTurn.append(("Port", value))
     elif letter == "-o":

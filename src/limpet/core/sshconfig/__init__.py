@@ -1,7 +1,7 @@
 """ssh_config(5): from text to the settings for one host; no file is touched here."""
 
 from limpet.core.sshconfig.commands import NeedsShell, splitCommand
-from limpet.core.sshconfig.lines import COMMAND_LINE, BadConfig, Source
+from limpet.core.sshconfig.lines import COMMAND_LINE, BadConfig, Source, quoted
 from limpet.core.sshconfig.places import (
     BadPlace,
     ForwardSpec,
@@ -42,5 +42,6 @@ __all__ = [
     "parseForward",
     "parseJumps",
     "parsePort",
+    "quoted",
     "splitCommand",
 ]

@@ -132,3 +132,15 @@ def splitArguments(text: str, source: Source) -> list[str]:
     if len(found) > MAX_ARGUMENTS:
         raise source.error(f"more than {MAX_ARGUMENTS} arguments")
     return found
+
+
+def quoted(value: str) -> str:
+    """`value` so that `splitArguments` reads it as one argument, whatever is in it."""
+    if value.isascii() and value.isalnum():
+        return value
+    try:
+        if splitArguments(value, COMMAND_LINE) == [value]:
+            return value
+    except BadConfig:
+        pass
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from limpet.core.sshconfig.lines import (
     MAX_ARGUMENTS,
     MAX_LINE_LENGTH,
     BadConfig,
     Source,
+    quoted,
     splitArguments,
     splitLine,
 )
@@ -78,3 +81,13 @@ class TestArguments:
     def test_there_are_not_more_than_anybody_needs(self) -> None:
         with pytest.raises(BadConfig):
             splitArguments("a " * (MAX_ARGUMENTS + 1), HERE)
+
+
+@given(st.text())
+def test_what_is_quoted_is_one_argument(text: str) -> None:
+    assert splitArguments(quoted(text), HERE) == [text]
+
+
+def test_what_needs_no_quotes_gets_none() -> None:
+    for text in ("~/.ssh/id_ed25519", "DOMAIN\\bob", "a#b", "2222"):
+        assert quoted(text) == text
