@@ -15,6 +15,7 @@ RFC 4254 section 7.1; ssh_config(5) and sshd_config(5), GatewayPorts.
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -27,6 +28,8 @@ from limpet.streams import PromptConnection
 
 BACKLOG = 128
 """Connections that may wait to be accepted, as on the server's own port."""
+
+_TAKEN = (errno.EADDRINUSE, errno.EACCES)
 
 LOOPBACK = ("127.0.0.1", "::1")
 EVERY_ADDRESS = ("0.0.0.0", "::")
@@ -91,13 +94,15 @@ def listenOn(reactor: Any, addresses: Sequence[str], port: int, factory: Any) ->
 
     Args:
         reactor: Provides IReactorFDSet.
-        addresses: Where. It is enough if one of them is to be had: a machine may have no IPv6.
+        addresses: Where. A machine may not have all of them, such as those of IPv6; one on which
+            the port is taken is a failure, or callers would reach this or that by chance.
         port: The port; 0 takes a free one.
         factory: Makes the protocols.
 
     Raises:
-        CannotListenError: None of them is to be had.
+        CannotListenError: One of them is taken, or none is to be had.
     """
+    wanted = port
     ports: list[ForwardedPort] = []
     failure: CannotListenError | None = None
     for address in addresses:
@@ -106,6 +111,10 @@ def listenOn(reactor: Any, addresses: Sequence[str], port: int, factory: Any) ->
             made.startListening()
         except CannotListenError as error:
             failure = failure or error
+            if wanted and getattr(error.socketError, "errno", None) in _TAKEN:
+                for other in ports:
+                    other.stopListening()  # type: ignore[no-untyped-call]
+                raise
             continue
         ports.append(made)
         port = made.getHost().port  # type: ignore[no-untyped-call]

@@ -81,11 +81,6 @@ class ForwardingPolicy:
     permitListen: Destinations = EVERYWHERE
     gatewayPorts: bool = False
 
-    @property
-    def forwardsConnections(self) -> bool:
-        """Whether there may be channels of forwarded connections at all."""
-        return self.local or self.remote or self.unix
-
 
 class SocketMaker(Protocol):
     """What makes Unix sockets for a user, with the user's rights."""
@@ -162,6 +157,11 @@ class ForwardingService:
         self._listeners: dict[tuple[bytes, int | None], Any] = {}
         self._pending = 0
         self._isClosed = False
+
+    @property
+    def isAllowed(self) -> bool:
+        """Whether there may be channels of forwarded connections at all."""
+        return self._policy.local or self._policy.remote or self._policy.unix
 
     # ── connections from here ─────────────────────────────────────────────────────────────────
 

@@ -87,11 +87,10 @@ class UnixConchUser(ConchUser):
         self.onChildStarted: Callable[[ChildProcess], object] | None = None
         self.onChildEnded: Callable[[ChildProcess], object] | None = None
         self.channelLookup[b"session"] = self._makeSession
-        self._forwarding: ForwardingService | None = None
         self._allowsAgent = forwarding is not None and forwarding.agent
         self._agent: ForwardedAgent | None = None
-        if forwarding is not None and forwarding.forwardsConnections:
-            self._forward(forwarding)
+        # One that allows nothing says so, where without it the types would be unknown.
+        self._forwarding = self._forward(forwarding or ForwardingPolicy())
         if self.policy.files.offered:
             self.subsystemLookup[b"sftp"] = _makeFileServer
 
@@ -105,10 +104,10 @@ class UnixConchUser(ConchUser):
             raise ConchError("too many sessions on this connection", OPEN_RESOURCE_SHORTAGE)
         return SSHSession(localWindow=SESSION_WINDOW, localMaxPacket=SESSION_MAX_PACKET, **details)
 
-    def _forward(self, policy: ForwardingPolicy) -> None:
+    def _forward(self, policy: ForwardingPolicy) -> ForwardingService:
         # Where the server is not root's, the system itself says which ports may be had.
         isLimited = os.geteuid() == 0 and self.account.uid != 0
-        service = self._forwarding = ForwardingService(
+        service = ForwardingService(
             self.reactor,
             policy,
             self.account.name,
@@ -118,6 +117,7 @@ class UnixConchUser(ConchUser):
         )
         self.channelLookup[b"direct-tcpip"] = service.openTcp
         self.channelLookup[b"direct-streamlocal@openssh.com"] = service.openUnix
+        return service
 
     def forwardAgent(self) -> str:
         """Have the client's agent on this machine, once for all sessions of the login.
@@ -138,17 +138,17 @@ class UnixConchUser(ConchUser):
         self, channelType: bytes, windowSize: int, maxPacket: int, data: bytes
     ) -> Any:
         """Make the channel that the client asks for; more of them for one who may forward."""
-        if self._forwarding is not None:
+        if self._forwarding.isAllowed:
             self.conn.maxChannels = MAX_FORWARDING_CHANNELS
         return super().lookupChannel(channelType, windowSize, maxPacket, data)
 
     def gotGlobalRequest(self, requestType: bytes, data: bytes) -> Any:
         """Serve what the client asks of the whole connection: to listen for it, mostly."""
-        if self._forwarding is not None:
+        if self._forwarding.isAllowed:
             self.conn.maxChannels = MAX_FORWARDING_CHANNELS
-            answer = self._forwarding.gotGlobalRequest(requestType, data)
-            if answer is not None:
-                return answer
+        answer = self._forwarding.gotGlobalRequest(requestType, data)
+        if answer is not None:
+            return answer
         return super().gotGlobalRequest(requestType, data)
 
     def lookupSubsystem(self, subsystem: bytes, data: bytes) -> Any:
@@ -195,8 +195,7 @@ class UnixConchUser(ConchUser):
 
     def logout(self) -> None:
         """The connection is over: hang up what still runs, listen no more."""
-        if self._forwarding is not None:
-            self._forwarding.close()
+        self._forwarding.close()
         if self._agent is not None:
             self._agent.close()
         for child in tuple(self.children):

@@ -1,0 +1,548 @@
+"""Forwarding between Limpet and OpenSSH: bulk, half-close, many at a time, jumps, and refusals.
+
+The far ends are small servers in threads: one counts what it gets until the end and then answers,
+which only works where each direction ends by itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+import re
+import shutil
+import socket
+import socketserver
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from benchmarks.servers import Workplace, freePort
+from tests.interop.host import IS_LIMPET, Host, poll, running
+from tests.interop.peers import requirePeer
+
+MEBIBYTE = 2**20
+SIZE = (256 if os.environ.get("LIMPET_FULL") == "1" else 32) * MEBIBYTE
+MANY = 200
+SECONDS = 60.0
+
+ARGUMENTS = ("--allow-forwarding", "local,remote,unix") if IS_LIMPET else ()
+
+
+def block(seed: int) -> bytes:
+    """A mebibyte that is different for each seed."""
+    return hashlib.shake_128(bytes([seed])).digest(MEBIBYTE)
+
+
+BLOCK = block(1)
+
+
+def digest(size: int) -> bytes:
+    """The digest of `size` bytes of `BLOCK` after `BLOCK`."""
+    whole = hashlib.sha256()
+    for at in range(0, size, len(BLOCK)):
+        whole.update(BLOCK[: min(len(BLOCK), size - at)])
+    return whole.hexdigest().encode()
+
+
+class Counter(socketserver.BaseRequestHandler):
+    """Reads to the end, says how much it was and its digest; before that, sends what is wanted.
+
+    The first line says how much to send: "N\\n".
+    """
+
+    def handle(self) -> None:
+        connection: socket.socket = self.request
+        connection.settimeout(SECONDS)
+        data = b""
+        while b"\n" not in data:
+            piece = connection.recv(65536)
+            if not piece:
+                return
+            data += piece
+        wanted, _, data = data.partition(b"\n")
+        sender = threading.Thread(target=self.send, args=(int(wanted),))
+        sender.start()
+        size, whole = len(data), hashlib.sha256(data)
+        while piece := connection.recv(262144):
+            size += len(piece)
+            whole.update(piece)
+        sender.join()
+        connection.sendall(b"%d %s\n" % (size, whole.hexdigest().encode()))
+
+    def send(self, size: int) -> None:
+        for at in range(0, size, len(BLOCK)):
+            self.request.sendall(BLOCK[: min(len(BLOCK), size - at)])
+
+
+class TcpFar(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 512
+
+
+class UnixFar(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 512
+
+
+@pytest.fixture(scope="module")
+def far() -> Iterator[int]:
+    """The port of a `Counter`."""
+    with TcpFar(("127.0.0.1", 0), Counter) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def farSocket(work: Workplace) -> Iterator[Path]:
+    """The path of a `Counter`."""
+    # The path of a socket has to be short.
+    path = Path(f"/tmp/limpet-far-{os.getpid()}")
+    path.unlink(missing_ok=True)
+    with UnixFar(str(path), Counter) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield path
+        server.shutdown()
+    path.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def sharedHost(work: Workplace) -> Iterator[Host]:
+    with running(work, *ARGUMENTS) as host:
+        yield host
+
+
+def connected(address: int | Path) -> socket.socket:
+    """A connection to a port of this machine, or to a socket."""
+    if isinstance(address, int):
+        return socket.create_connection(("127.0.0.1", address), timeout=SECONDS)
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(SECONDS)
+    made.connect(str(address))
+    return made
+
+
+def talk(connection: socket.socket, up: int, down: int) -> None:
+    """Send and receive that much at once, end our direction, and check what was counted."""
+
+    def send() -> None:
+        connection.sendall(b"%d\n" % down)
+        for at in range(0, up, len(BLOCK)):
+            connection.sendall(BLOCK[: min(len(BLOCK), up - at)])
+        connection.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    got, whole = 0, hashlib.sha256()
+    while got < down:
+        piece = connection.recv(min(262144, down - got))
+        assert piece, f"the end after {got} of {down} bytes"
+        got += len(piece)
+        whole.update(piece)
+    sender.join()
+    answer = b""
+    while piece := connection.recv(4096):
+        answer += piece
+    assert whole.hexdigest().encode() == digest(down)
+    assert answer == b"%d %s\n" % (up, digest(up))
+
+
+def throughSocks(port: int, target: int) -> socket.socket:
+    """A connection to `target` by way of the SOCKS 5 proxy at `port`."""
+    connection = connected(port)
+    connection.sendall(b"\5\1\0\5\1\0\3\x09localhost" + target.to_bytes(2, "big"))
+    answer = b""
+    while len(answer) < 12:
+        answer += connection.recv(12 - len(answer))
+    assert answer[:4] == b"\5\0\5\0"
+    return connection
+
+
+def loud(host: Host, *options: str) -> list[str]:
+    """`ssh` that says why something is refused; of two options of a name the first one counts."""
+    ssh, *others = host.sshCommand(*options)
+    return [ssh, "-o", "LogLevel=INFO", *others, host.destination]
+
+
+@contextmanager
+def forwarding(host: Host, *options: str, ready: int | Path) -> Iterator[None]:
+    """An `ssh -N` with these options, once what it forwards can be connected to."""
+    with host.sshProcess("-N", "-o", "ExitOnForwardFailure=yes", *options):
+
+        def answers() -> bool:
+            try:
+                connected(ready).close()
+            except OSError:
+                return False
+            return True
+
+        poll(answers, 20.0, "the forwarding")
+        yield
+
+
+class TestBulk:
+    def test_local(self, host: Host, far: int) -> None:
+        port = freePort()
+        with (
+            forwarding(host, "-L", f"{port}:localhost:{far}", ready=port),
+            connected(port) as connection,
+        ):
+            talk(connection, SIZE, SIZE)
+
+    def test_remote(self, host: Host, far: int) -> None:
+        port = freePort()
+        with (
+            forwarding(host, "-R", f"{port}:127.0.0.1:{far}", ready=port),
+            connected(port) as connection,
+        ):
+            talk(connection, SIZE, SIZE)
+
+    def test_dynamic(self, host: Host, far: int) -> None:
+        port = freePort()
+        with (
+            forwarding(host, "-D", str(port), ready=port),
+            throughSocks(port, far) as connection,
+        ):
+            talk(connection, SIZE, SIZE)
+
+    def test_local_to_a_socket(self, host: Host, farSocket: Path) -> None:
+        port = freePort()
+        with (
+            forwarding(host, "-L", f"{port}:{farSocket}", ready=port),
+            connected(port) as connection,
+        ):
+            talk(connection, SIZE, SIZE)
+
+    def test_remote_socket(self, host: Host, far: int) -> None:
+        path = Path(f"/tmp/limpet-remote-{os.getpid()}")
+        with forwarding(host, "-R", f"{path}:127.0.0.1:{far}", ready=path):
+            assert path.stat().st_mode & 0o777 == 0o600
+            with connected(path) as connection:
+                talk(connection, SIZE, SIZE)
+        poll(lambda: not path.exists() or not IS_LIMPET, 10.0, "the socket's removal")
+        path.unlink(missing_ok=True)
+
+    def test_standard_input_and_output(self, host: Host, far: int) -> None:
+        up = b"%d\n" % SIZE + BLOCK * (SIZE // MEBIBYTE)
+        done = subprocess.run(
+            [*host.sshCommand("-W", f"127.0.0.1:{far}"), host.destination],
+            input=up,
+            capture_output=True,
+            timeout=SECONDS,
+        )
+        assert done.returncode == 0, done.stderr
+        assert hashlib.sha256(done.stdout[:SIZE]).hexdigest().encode() == digest(SIZE)
+        assert done.stdout[SIZE:] == b"%d %s\n" % (SIZE, digest(SIZE))
+
+
+@pytest.mark.parametrize("way", ["-L", "-R", "-D"])
+def test_two_hundred_at_a_time(host: Host, far: int, way: str) -> None:
+    port = freePort()
+    specification = str(port) if way == "-D" else f"{port}:127.0.0.1:{far}"
+    with forwarding(host, way, specification, ready=port), ExitStack() as stack:
+        connections = []
+        for _ in range(MANY):
+            made = throughSocks(port, far) if way == "-D" else connected(port)
+            connections.append(stack.enter_context(made))
+        for number, connection in enumerate(connections):
+            connection.sendall(b"%d\n" % number + b"x" * 50_000)
+        for connection in connections:
+            connection.shutdown(socket.SHUT_WR)
+        expected = hashlib.sha256(b"x" * 50_000).hexdigest().encode()
+        for number, connection in enumerate(connections):
+            answer = b""
+            while piece := connection.recv(65536):
+                answer += piece
+            assert answer == BLOCK[:number] + b"50000 " + expected + b"\n"
+
+
+def test_nc_that_ends_its_direction(host: Host, far: int) -> None:
+    nc = requirePeer("nc")
+    port = freePort()
+    with forwarding(host, "-L", f"{port}:127.0.0.1:{far}", ready=port):
+        done = subprocess.run(
+            [nc, "-N", "127.0.0.1", str(port)],
+            input=b"0\n" + BLOCK,
+            capture_output=True,
+            timeout=SECONDS,
+        )
+    assert done.stdout == b"%d %s\n" % (MEBIBYTE, digest(MEBIBYTE))
+
+
+class Page(socketserver.StreamRequestHandler):
+    """Answers any request with a page."""
+
+    def handle(self) -> None:
+        while self.rfile.readline().strip():
+            pass
+        self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: 1048576\r\n\r\n" + BLOCK)
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "socks4a", "socks5", "socks5h"])
+def test_curl_through_the_proxy(host: Host, scheme: str) -> None:
+    curl = requirePeer("curl")
+    port = freePort()
+    with TcpFar(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        target = server.server_address[1]
+        with forwarding(host, "-D", str(port), ready=port):
+            done = subprocess.run(
+                [
+                    curl,
+                    "-sS",
+                    "-4",
+                    "-x",
+                    f"{scheme}://127.0.0.1:{port}",
+                    f"http://localhost:{target}/",
+                ],
+                capture_output=True,
+                timeout=SECONDS,
+            )
+        server.shutdown()
+    assert done.stdout == BLOCK, done.stderr
+
+
+def test_jump_by_way_of_two_hosts(host: Host) -> None:
+    jumps = ",".join(f"{host.user}@{name}:{host.port}" for name in ("first", "second"))
+    config = host.work.directory / "jump_config"
+    # Options on the command line do not hold for the jump hosts; a file's do.
+    config.write_text(
+        "Host first second\n  HostName 127.0.0.1\n"
+        f"Host *\n  IdentityFile {host.work.clientKey}\n  IdentitiesOnly yes\n"
+        f"  IdentityAgent none\n  BatchMode yes\n  UserKnownHostsFile {host.knownHosts}\n"
+        "  StrictHostKeyChecking yes\n  LogLevel ERROR\n"
+    )
+    ssh = requirePeer("ssh")
+    done = subprocess.run(
+        [
+            ssh,
+            "-F",
+            str(config),
+            "-J",
+            jumps,
+            "-p",
+            str(host.port),
+            host.destination,
+            "head -c 5000000 /dev/zero | wc -c; cat",
+        ],
+        input=BLOCK,
+        capture_output=True,
+        timeout=SECONDS,
+    )
+    assert done.stderr == b""
+    assert done.stdout == b"5000000\n" + BLOCK
+
+
+def test_the_port_that_the_server_chooses(host: Host, far: int) -> None:
+    process = subprocess.Popen(
+        loud(host, "-N", "-R", f"0:127.0.0.1:{far}"),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        try:
+            assert process.stderr
+            found = re.search(rb"Allocated port (\d+)", process.stderr.readline())
+            assert found
+            with connected(int(found[1])) as connection:
+                talk(connection, 100_000, 100_000)
+        finally:
+            process.kill()
+
+
+def test_a_forwarding_that_is_cancelled(host: Host, far: int) -> None:
+    port = freePort()
+    with host.master() as through:
+        ssh = [*host.sshCommand(through), "-O"]
+        for action, works in (("forward", True), ("cancel", False), ("forward", True)):
+            subprocess.run(
+                [*ssh, action, "-R", f"{port}:127.0.0.1:{far}", host.destination],
+                check=True,
+                timeout=20,
+            )
+            if works:
+                with connected(port) as connection:
+                    talk(connection, 1000, 1000)
+            else:
+                with pytest.raises(OSError):
+                    connected(port)
+
+
+@pytest.mark.skipif(not IS_LIMPET, reason="sshd listens on what is left")
+def test_a_port_that_is_taken(host: Host, far: int) -> None:
+    done = subprocess.run(
+        [
+            *host.sshCommand("-N", "-o", "ExitOnForwardFailure=yes", "-R", f"{far}:127.0.0.1:1"),
+            host.destination,
+        ],
+        capture_output=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 255
+    assert b"remote port forwarding failed" in done.stderr
+
+
+# ── who may not ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.skipif(not IS_LIMPET, reason="about limpet serve's own log and settings")
+class TestRefusals:
+    def test_one_line_and_a_reason(self, host: Host) -> None:
+        before = host.logText()
+        port = freePort()
+        done = subprocess.run(
+            loud(host, "-W", f"127.0.0.1:{port}"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SECONDS,
+        )
+        assert done.returncode == 255
+        assert b"Connection refused" in done.stderr
+        lines = host.logText()[len(before) :].splitlines()
+        told = [line for line in lines if f"port {port}" in line]
+        assert len(told) == 1
+        assert "info" in told[0]
+
+    @pytest.mark.parametrize(
+        ("arguments", "target", "reason"),
+        [
+            ((), "127.0.0.1:{far}", b"administratively prohibited"),
+            (("--allow-forwarding", "remote"), "127.0.0.1:{far}", b"administratively prohibited"),
+            (
+                ("--allow-forwarding", "local", "--permit-open", "192.0.2.1:*"),
+                "127.0.0.1:{far}",
+                b"administratively prohibited",
+            ),
+            (
+                (
+                    "--allow-forwarding",
+                    "local",
+                    "--permit-open",
+                    "*:*",
+                    "--permit-open",
+                    "!127.0.0.0/8:*",
+                ),
+                "127.1:{far}",
+                b"administratively prohibited",
+            ),
+            (
+                (
+                    "--allow-forwarding",
+                    "local",
+                    "--permit-open",
+                    "*:*",
+                    "--permit-open",
+                    "!127.0.0.0/8:*",
+                ),
+                "[::ffff:127.0.0.1]:{far}",
+                b"administratively prohibited",
+            ),
+            (
+                (
+                    "--allow-forwarding",
+                    "local",
+                    "--permit-open",
+                    "*:*",
+                    "--permit-open",
+                    "!127.0.0.0/8:*",
+                ),
+                "0.0.0.0:{far}",
+                b"administratively prohibited",
+            ),
+        ],
+    )
+    def test_G10_where_a_client_may_not_go(
+        self, work: Workplace, far: int, arguments: tuple[str, ...], target: str, reason: bytes
+    ) -> None:
+        with running(work, *arguments) as host:
+            done = subprocess.run(
+                loud(host, "-W", target.format(far=far)),
+                input=b"0\n",
+                capture_output=True,
+                timeout=SECONDS,
+            )
+            assert done.returncode == 255
+            assert reason in done.stderr
+            assert done.stdout == b""
+            refusals = [line for line in host.logText().splitlines() if "refused" in line]
+            assert len(refusals) == 1, host.logText()
+
+    @pytest.mark.parametrize(
+        ("options", "isAllowed"),
+        [
+            ('permitopen="127.0.0.1:{far}"', True),
+            ('permitopen="127.0.0.1:*"', True),
+            ('permitopen="127.0.0.1:1"', False),
+            ('permitopen="127.0.0.2:*"', False),
+            ("no-port-forwarding", False),
+            ("restrict", False),
+            ("restrict,port-forwarding", True),
+        ],
+    )
+    def test_G12_what_a_key_allows(
+        self, work: Workplace, far: int, tmp_path: Path, options: str, isAllowed: bool
+    ) -> None:
+        key = work.clientKey.with_suffix(".pub").read_text()
+        keys = tmp_path / "keys"
+        keys.write_text(f"{options.format(far=far)} {key}")
+        with runningWithKeys(work, keys) as host:
+            done = subprocess.run(
+                [*host.sshCommand("-W", f"127.0.0.1:{far}"), host.destination],
+                input=b"0\nabc",
+                capture_output=True,
+                timeout=SECONDS,
+            )
+            assert (done.returncode == 0) is isAllowed
+            assert done.stdout.startswith(b"3 ") is isAllowed
+
+    @pytest.mark.parametrize(
+        ("options", "isAllowed"),
+        [
+            ('permitlisten="localhost:*"', True),
+            ('permitlisten="1"', False),
+            ("no-port-forwarding", False),
+        ],
+    )
+    def test_G12_where_a_key_may_listen(
+        self, work: Workplace, far: int, tmp_path: Path, options: str, isAllowed: bool
+    ) -> None:
+        key = work.clientKey.with_suffix(".pub").read_text()
+        keys = tmp_path / "keys"
+        keys.write_text(f"{options} {key}")
+        with runningWithKeys(work, keys) as host:
+            port = freePort()
+            done = host.ssh(
+                "echo here", "-o", "ExitOnForwardFailure=yes", "-R", f"{port}:127.0.0.1:{far}"
+            )
+            assert (done.stdout == b"here\n") is isAllowed
+
+    def test_X11_is_refused_in_words(self, host: Host) -> None:
+        before = len(host.logText())
+        environment = {**os.environ, "DISPLAY": ":99"}
+        done = subprocess.run(
+            [*loud(host, "-X"), "echo $DISPLAY"],
+            capture_output=True,
+            timeout=SECONDS,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.stdout == b"\n"
+        if shutil.which("xauth"):
+            assert b"X11 forwarding request failed" in done.stderr
+            assert "X11 is not forwarded here" in host.logText()[before:]
+
+
+@contextmanager
+def runningWithKeys(work: Workplace, keys: Path) -> Iterator[Host]:
+    """A server that lets in by these keys."""
+    keys.chmod(0o600)
+    other = copy.copy(work)
+    other.authorizedKeys = keys
+    with running(other, *ARGUMENTS) as host:
+        yield host
