@@ -220,13 +220,15 @@ def parseKnownHosts(data: bytes, file: str = "") -> tuple[list[KnownHost], list[
 
 
 def _firstWord(text: bytes) -> tuple[bytes, bytes]:
-    for index, byte in enumerate(text):
-        if byte in _BLANKS:
-            return text[:index], text[index:].lstrip(_BLANKS)
-    return text, b""
+    word, _, rest = text.partition(b" ")
+    if b"\t" in word:
+        word, _, rest = text.partition(b"\t")
+    return word, rest.lstrip(_BLANKS)
 
 
 def _checkPatterns(hosts: bytes) -> None:
+    if len(hosts) < MAX_PATTERNS:
+        return
     patterns = hosts.split(b",")
     if len(patterns) > MAX_PATTERNS:
         raise BadLine(f"more than {MAX_PATTERNS} hosts")
