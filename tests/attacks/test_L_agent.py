@@ -402,6 +402,24 @@ class TestBinding:
         assert isinstance(sign(joined, login(KEY, user=b"mallory")), AgentRefused)
         assert isinstance(sign(joined, login(KEY, user=b"alice")), bytes)
 
+    def test_L4_aRestrictedKeyInAnotherSession(self) -> None:
+        joined = self.restricted(Destination(HOME, at(HOST_KEY)))
+        self.bind(joined, HOST_KEY, SESSION)
+        assert isinstance(sign(joined, login(KEY, sessionNumber(2))), AgentRefused)
+        assert isinstance(sign(joined, login(KEY, host=OTHER)), AgentRefused)
+
+    def test_L4_aRestrictedKeyAtTheHostThatItIsForwardedTo(self) -> None:
+        joined = self.restricted(Destination(HOME, at(HOST_KEY)))
+        self.bind(joined, HOST_KEY, SESSION, True)
+        assert isinstance(sign(joined, login(KEY)), AgentRefused)
+
+    def test_L4_aRestrictedKeyThatIsForSomewhereBeyondOnly(self) -> None:
+        first, second = makeKey(number=10), makeKey(number=11)
+        joined = self.restricted(Destination(at(first), at(second)))
+        self.bind(joined, second, SESSION)
+        assert isinstance(sign(joined, login(KEY)), AgentRefused)
+        assert joined.outcome(joined.agent.requestIdentities()) == []
+
     def test_L4_aPatternThatWouldTakeForEver(self) -> None:
         bomb = b"*a" * 500 + b"b"
         joined = self.restricted(Destination(HOME, at(HOST_KEY, bomb)))
