@@ -29,7 +29,7 @@ SOCKET_MODE = 0o600
 BACKLOG = 16
 """Connections that may wait to be accepted."""
 
-_CREDENTIALS = struct.Struct("3i")
+_CREDENTIALS = struct.Struct("=iII")
 
 
 def peerUid(transport: Any) -> int | None:
