@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import measure, report
+from benchmarks import files, measure, report
 from benchmarks.servers import BULK_SERVERS, COMMANDS, Server, Workplace, startAll
 
 GIGABYTE = 1e9
@@ -29,10 +29,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3, help="interleaved runs (default 3)")
     parser.add_argument("--mebibytes", type=int, default=1024, help="per transfer (default 1024)")
     parser.add_argument("--connections", type=int, default=900, help="per run and server; 0: none")
-    parser.add_argument("--quick", action="store_true", help="1 run, 256 MiB, 300 connections")
+    parser.add_argument(
+        "--files", type=int, default=1000, help="small files by SFTP, after a large one; 0: no SFTP"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="1 run, 256 MiB, 300 connections, 300 files"
+    )
     options = parser.parse_args(arguments)
     if options.quick:
         options.runs, options.mebibytes, options.connections = 1, 256, 300
+        options.files = min(options.files, 300)
     options.connections -= options.connections % measure.KNOCKERS
     options.servers = options.servers.split(",")
     options.suites = [suite for suite in options.suites.split(",") if suite]
@@ -57,8 +63,13 @@ class Bench:
         self.sessionCpu: dict[str, dict[str, list[float]]] = defaultdict(dict)
         self.connectionRate: dict[str, dict[str, list[float]]] = defaultdict(dict)
         self.connectionCpu: dict[str, dict[str, list[float]]] = defaultdict(dict)
+        self.sftpCpu: dict[str, dict[str, list[float]]] = defaultdict(dict)
+        self.sftpRate: dict[str, dict[str, list[float]]] = defaultdict(dict)
+        self.filesCpu: dict[str, dict[str, list[float]]] = defaultdict(dict)
+        self.filesRate: dict[str, dict[str, list[float]]] = defaultdict(dict)
         self.file = work.directory / "data"
         self._makeFile()
+        self.small = files.makeSmallFiles(work.directory, options.files)
 
     def _makeFile(self) -> None:
         block = bytes(range(256)) * (MEBIBYTE // 256)
@@ -86,6 +97,10 @@ class Bench:
                     self.cpuPerGigabyte[row].setdefault(name, []).append(cpu)
                     self.megabytesPerSecond[row].setdefault(name, []).append(rate)
                     say(f"run {number + 1}: {row}: {name} {cpu:.3f} CPU s/GB, {rate:.0f} MB/s")
+        if self.options.files:
+            for server in servers:
+                if server.name in BULK_SERVERS:
+                    self._runFiles(number, server, gigabytes)
         if self.options.connections:
             for server in servers:
                 count = self.options.connections
@@ -97,6 +112,27 @@ class Bench:
                 )
                 say(f"run {number + 1}: {server.name} {cpu:.3f} CPU ms, {rate:.0f} connections/s")
 
+    def _runFiles(self, number: int, server: Server, gigabytes: float) -> None:
+        suite = (self.options.suites or list(measure.SUITES))[0]
+        count, name = self.options.files, server.name
+        empty = files.emptySession(self.work, server, suite)
+        for direction in ("get", "put"):
+            cost = files.transfer(self.work, server, suite, direction, self.file)
+            cpu = (cost.cpuSeconds - empty.cpuSeconds) / gigabytes
+            rate = gigabytes * 1000 / (cost.wallSeconds - empty.wallSeconds)
+            self.sftpCpu[f"{direction}, {suite}"].setdefault(name, []).append(cpu)
+            self.sftpRate[f"{direction}, {suite}"].setdefault(name, []).append(rate)
+            cost = files.transfer(self.work, server, suite, direction, self.small)
+            perFile = (cost.cpuSeconds - empty.cpuSeconds) * 1000 / count
+            perSecond = count / (cost.wallSeconds - empty.wallSeconds)
+            row = f"{direction} {count} files of {files.SMALL_FILE} bytes"
+            self.filesCpu[row].setdefault(name, []).append(perFile)
+            self.filesRate[row].setdefault(name, []).append(perSecond)
+            say(
+                f"run {number + 1}: sftp {direction}: {name} {cpu:.3f} CPU s/GB, {rate:.0f} MB/s; "
+                f"{perFile:.3f} CPU ms/file, {perSecond:.0f} files/s"
+            )
+
     def text(self) -> str:
         names = [server.name for server in self.servers]
         bulk = [name for name in names if name in BULK_SERVERS]
@@ -105,6 +141,11 @@ class Bench:
             parts.append(report.table("CPU seconds per GB", self.cpuPerGigabyte, bulk, 2))
             parts.append(report.table("MB per second", self.megabytesPerSecond, bulk, 0))
             parts.append(report.table("Session", self.sessionCpu, bulk, 1))
+        if self.options.files:
+            parts.append(report.table("SFTP: CPU seconds per GB", self.sftpCpu, bulk, 2))
+            parts.append(report.table("SFTP: MB per second", self.sftpRate, bulk, 0))
+            parts.append(report.table("SFTP: CPU ms per file", self.filesCpu, bulk, 3))
+            parts.append(report.table("SFTP: files per second", self.filesRate, bulk, 0))
         if self.options.connections:
             parts.append(report.table("Connections", self.connectionCpu, names, 2))
             parts.append(report.table("Connections", self.connectionRate, names, 0))

@@ -17,6 +17,7 @@ def test_a_small_round() -> None:
     requireModule("asyncssh")
     servers = [SERVER_NAME, "asyncssh", *(["limpet-factory", "conch"] if IS_LIMPET else [])]
     size = ["--runs", "1", "--mebibytes", "8", "--connections", "6", "--suites", "aes128-gcm"]
+    size += ["--files", "3"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--servers", ",".join(servers), *size],
         capture_output=True,
@@ -26,5 +27,10 @@ def test_a_small_round() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for row in ("download, aes128-gcm", "upload, aes128-gcm", "CPU ms per connection"):
+    for row in (
+        "download, aes128-gcm",
+        "upload, aes128-gcm",
+        "CPU ms per connection",
+        "get, aes128-gcm",
+    ):
         assert f"| {row} |" in done.stdout
