@@ -1,0 +1,239 @@
+"""A reactor in memory for `limpet.client.connecting`: who is dialled answers in the same process.
+
+Rule: as in `harness`, nothing moves until the test calls `settle`, and time moves by `advance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import error
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from limpet.client.authenticating import Credentials
+from limpet.client.config import ClientConfig, loadClientConfig
+from limpet.client.connecting import ClientConnection, connect
+from limpet.client.hostpolicy import PinnedHostKeys
+from limpet.core import authentication
+from limpet.core.phases import Phase, Verdict
+from limpet.ssh.keys import Key
+from limpet.ssh.transport import SSHServerTransport
+from limpet.wire import numbers as n
+from tests.pair.harness import Pair, Portions, whole
+from tests.pair.stack import HOST_KEY, makeFactory
+
+ADDRESS = IPv4Address("TCP", "192.0.2.1", 22)
+
+Answers = Callable[[str, int], Any]
+"""From host and port to the server's protocol; None lets the connection hang, an exception is why
+it fails."""
+
+
+class Connector:
+    """One attempt to connect."""
+
+    def __init__(self, reactor: MemoryReactor, host: str, port: int, factory: Any) -> None:
+        self.reactor, self.host, self.port, self.factory = reactor, host, port, factory
+        self.isGivenUp = False
+
+    def succeed(self, server: Any) -> None:
+        """The other end answers."""
+        client = self.factory.buildProtocol(ADDRESS)
+        if client is not None:
+            pair = Pair(client, server, self.reactor.portions, self.reactor)
+            self.reactor.pairs.append(pair)
+
+    def fail(self, reason: Exception) -> None:
+        self.factory.clientConnectionFailed(self, Failure(reason))
+
+    def disconnect(self) -> None:
+        self.isGivenUp = True
+        self.fail(error.UserError())
+
+
+class MemoryReactor(Clock):
+    """Time, names and connections in memory.
+
+    Args:
+        answers: Who answers where.
+        addresses: What every name stands for.
+        portions: How the bytes of each connection are cut.
+
+    Attributes:
+        pairs: The connections that came about, oldest first.
+        connectors: All attempts.
+    """
+
+    def __init__(
+        self,
+        answers: Answers,
+        addresses: tuple[Any, ...] = (ADDRESS,),
+        portions: Portions = whole,
+    ) -> None:
+        super().__init__()
+        self.answers = answers
+        self.addresses = addresses
+        self.portions = portions
+        self.nameResolver = self
+        self.pairs: list[Pair] = []
+        self.connectors: list[Connector] = []
+
+    def resolveHostName(
+        self,
+        receiver: Any,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Any = None,
+        transportSemantics: str = "TCP",
+    ) -> None:
+        receiver.resolutionBegan(None)
+        wanted = tuple(addressTypes or (IPv4Address, IPv6Address))
+        for address in self.addresses:
+            if isinstance(address, wanted):
+                receiver.addressResolved(type(address)("TCP", address.host, portNumber))
+        receiver.resolutionComplete()
+
+    def connectTCP(
+        self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None
+    ) -> Connector:
+        connector = Connector(self, host, port, factory)
+        self.connectors.append(connector)
+        self.callLater(0, self._answer, connector)
+        return connector
+
+    def _answer(self, connector: Connector) -> None:
+        if connector.isGivenUp:
+            return
+        try:
+            answer = self.answers(connector.host, connector.port)
+        except Exception as reason:  # noqa: BLE001 that is how a test says that it fails
+            connector.fail(reason)
+            return
+        if answer is not None:
+            connector.succeed(answer)
+
+    def settle(self) -> None:
+        """Let everything happen that needs no time."""
+        for _ in range(1000):
+            self.advance(0)
+            before = [pair.operations for pair in self.pairs]
+            for pair in list(self.pairs):
+                pair.pump()
+            calls = [call for call in self.getDelayedCalls() if call.getTime() <= self.seconds()]
+            if not calls and before == [pair.operations for pair in self.pairs]:
+                return
+        raise AssertionError("the connections do not come to rest")
+
+
+class Ear(SSHServerTransport):
+    """A server that exchanges keys properly, says what a test lets it say, and hears everything.
+
+    Args:
+        accepts: Whether it accepts the service that the client asks for.
+    """
+
+    def __init__(self, accepts: bool = True, hostKey: Key = HOST_KEY) -> None:
+        self.factory = makeFactory()
+        self.factory.privateKeys = {hostKey.sshType(): hostKey}
+        self.factory.publicKeys = {hostKey.sshType(): hostKey.public()}
+        self.heard: list[tuple[int, bytes]] = []
+        self.accepts = accepts
+        self.supportedPublicKeys = list(self.factory.privateKeys)
+
+    def _enterPhase(self, phase: Phase) -> None:
+        super()._enterPhase(phase)
+        self._verdicts = tuple(Verdict.ACCEPT for _ in range(256))
+
+    def dispatchMessage(self, messageNum: int, payload: bytes) -> None:
+        if messageNum in (n.MSG_KEXINIT, n.MSG_NEWKEYS) or 30 <= messageNum < 50:
+            super().dispatchMessage(messageNum, payload)
+            return
+        self.heard.append((messageNum, bytes(payload)))
+        if messageNum == n.MSG_SERVICE_REQUEST and self.accepts:
+            self.say(n.MSG_SERVICE_ACCEPT, payload)
+
+    def say(self, number: int, payload: bytes = b"") -> None:
+        """Send a message at once, whatever the moment."""
+        self._sendNow(number, payload)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of what was heard."""
+        return [number for number, _ in self.heard]
+
+    def requests(self) -> list[tuple[bytes, bytes]]:
+        """Method and fields of each authentication request that was heard."""
+        asked = [authentication.parseRequest(body) for number, body in self.heard if number == 50]
+        return [(request.method, request.fields) for request in asked]
+
+    def refuse(self, *methods: bytes, partial: bool = False) -> None:
+        """Send MSG_USERAUTH_FAILURE."""
+        self.say(51, authentication.encodeFailure(methods, partial))
+
+
+class Dialled:
+    """A connection that is being made, and what has come of it.
+
+    Args:
+        server: Who answers; None lets the connection hang.
+        ui, credentials, hostKeys: As for `limpet.client.connecting.connect`.
+        options: Settings of ssh_config(5).
+    """
+
+    def __init__(
+        self,
+        server: Any,
+        *,
+        ui: Any = None,
+        credentials: Credentials | None = None,
+        hostKeys: Any = None,
+        portions: Portions = whole,
+        **options: Any,
+    ) -> None:
+        self.server = server
+        self.reactor = MemoryReactor(lambda host, port: server, portions=portions)
+        self.client: ClientConnection | None = None
+        self.failure: Any = None
+        self.outcomes = 0
+        pinned = PinnedHostKeys([HOST_KEY]) if hostKeys is None else hostKeys
+        self.connecting = connect(
+            self.reactor, configFor(**options), ui, credentials=credentials, hostKeys=pinned
+        )
+        self.connecting.addCallbacks(self._connected, self._failed)
+        self.pump()
+
+    def _connected(self, client: ClientConnection) -> None:
+        self.outcomes += 1
+        self.client = client
+
+    def _failed(self, reason: Any) -> None:
+        self.outcomes += 1
+        self.failure = reason.value
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stream below is closed."""
+        return bool(self.reactor.pairs and self.reactor.pairs[0].ended)
+
+    def pump(self) -> None:
+        self.reactor.settle()
+
+    def wait(self, seconds: float, steps: int = 20) -> None:
+        """Let time go by."""
+        for _ in range(steps):
+            self.reactor.advance(seconds / steps)
+            self.pump()
+
+    def run(self) -> None:
+        """Let everything happen, authentication's delays included."""
+        self.wait(10.0)
+
+
+def configFor(host: str = "server.test", **options: Any) -> ClientConfig:
+    """OpenSSH's defaults for a host, without files, and `options` over them."""
+    usual = {"User": "alice", "IdentityAgent": "none", "IdentityFile": "/nonexistent/key"}
+    given = [(name, str(value)) for name, value in (usual | options).items()]
+    return loadClientConfig(host, overrides=given, files=())
