@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import defer
 
 from limpet.client.interaction import NobodyToAsk
+from limpet.crypto.keyformats import opensshprivate
 from limpet.crypto.signatures import CERTIFICATE_ALGORITHMS, algorithmsFor
 from limpet.ssh.keys import (
     BadKeyError,
@@ -194,10 +196,20 @@ def readIdentityFile(path: Path) -> FileIdentity:
     try:
         key = Key.fromFile(path)
     except EncryptedKeyError:
-        key = Key.fromFile(publicPath(path))
+        key = _publicHalf(path)
     except FileNotFoundError:
         key = Key.fromFile(publicPath(path))
     return FileIdentity(key, path)
+
+
+def _publicHalf(path: Path) -> Key:
+    """The public half of an encrypted key: beside it, or in it as OpenSSH's own form has it."""
+    with suppress(FileNotFoundError):
+        return Key.fromFile(publicPath(path))
+    data = path.read_bytes()
+    if opensshprivate.BEGIN not in data:
+        raise EncryptedKeyError(f"{path} is encrypted, and its public half is not to be found")
+    return Key.fromString(opensshprivate.publicBlob(data), type="blob")
 
 
 def publicPath(path: Path) -> Path:

@@ -106,6 +106,29 @@ def decode(data: bytes, passphrase: bytes | None) -> KeyMaterial:
         raise BadKeyError(f"a damaged private key file: {error}") from None
 
 
+def publicBlob(data: bytes) -> bytes:
+    """The public key of a private key file, which needs no passphrase: it is not encrypted.
+
+    Nothing vouches for it but the file; the private part holds it too, and `decode` compares.
+
+    Raises:
+        BadKeyError: It is not such a file.
+    """
+    body = armor.decodeBase64(b"".join(armor.unwrap(data, BEGIN, END)))
+    if not body.startswith(MAGIC):
+        raise BadKeyError("a private key file of another version than openssh-key-v1")
+    try:
+        reader = Reader(body, len(MAGIC))
+        for _ in range(3):  # cipher, kdf, kdf options
+            reader.string()
+        keyCount = reader.u32()
+        if keyCount != 1:
+            raise BadKeyError(f"a private key file with {keyCount} keys; one is expected")
+        return reader.string()
+    except WireError as error:
+        raise BadKeyError(f"a damaged private key file: {error}") from None
+
+
 def _decodeBody(body: bytes, passphrase: bytes | None) -> KeyMaterial:
     if not body.startswith(MAGIC):
         raise BadKeyError("a private key file of another version than openssh-key-v1")

@@ -176,3 +176,22 @@ class TestEncrypted:
         assert salt not in base64.b64decode(b"".join(again.splitlines()[1:-1]))
         assert KEY.privateBlob() not in body
         assert load(data, b"pw") == KEY
+
+
+class TestPublicHalf:
+    def test_itNeedsNoPassphrase(self) -> None:
+        data = KEY.toString("openssh", passphrase=b"locked")
+        assert opensshprivate.publicBlob(data) == KEY.blob()
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            keyFile(plainPart(), magic=b"openssh-key-v2\x00"),
+            keyFile(plainPart(), count=2),
+            armor.wrap(opensshprivate.MAGIC, opensshprivate.BEGIN, opensshprivate.END),
+        ],
+    )
+    def test_damage(self, data: bytes) -> None:
+        with pytest.raises(BadKeyError):
+            opensshprivate.publicBlob(data)
