@@ -365,6 +365,11 @@ class AttachedSession(AttachedChannel):
         self.signal = ExitSignal.decode(data)
         return True
 
+    @property
+    def hasEnded(self) -> bool:
+        """Whether the server has said how the command ended."""
+        return self.status is not None or self.signal is not None
+
     def exitStatus(self) -> int:
         if self.status is not None:
             # A status that a process cannot have must not turn into success.

@@ -322,7 +322,7 @@ class Login:
         if self._connection is None:
             return
         self._channel = channel
-        channel.finished.addCallbacks(self._finish, self._notOpened).addErrback(self._bug)
+        channel.finished.addCallbacks(self._sessionEnded, self._notOpened).addErrback(self._bug)
         self._connection.connection.openChannel(channel, data)
 
     def _notOpened(self, reason: Failure) -> None:
@@ -469,14 +469,29 @@ class Login:
         if self._messages.loudness >= Loudness.INFO:
             self._messages.write(text)
 
+    def _sessionEnded(self, status: int) -> None:
+        """The channel is closed, and all of its output is written."""
+        connection = self._connection
+        if connection is not None and connection.transport.ending and not self._knowsStatus():
+            # The connection took it along; why, is about to be told.
+            return
+        self._finish(status)
+
+    def _knowsStatus(self) -> bool:
+        channel = self._channel
+        return isinstance(channel, AttachedSession) and channel.hasEnded
+
     def _lost(self, why: ClientError | None) -> None:
         """The connection is gone."""
-        if why is not None and not self._isOver:
+        if why is not None and not (self._isOver or self._knowsStatus()):
             self._restore()
             self._messages.say(str(why), Loudness.ERROR)
-        if self._channel is None or self._channel.finished.called:
+        channel = self._channel
+        if channel is None:
             self._finish(OWN_FAILURE)
-        # Otherwise what the session still has to write is written first.
+        elif not self._knowsStatus():
+            # What the session still has to write is written first.
+            channel.finished.addCallback(lambda _: self._finish(OWN_FAILURE))
 
     def _ended(self, number: int) -> None:
         """A signal wants us to end."""
