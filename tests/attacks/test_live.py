@@ -249,7 +249,7 @@ def test_G12_whatIsNotThereIsDeniedToAll(server: LiveServer, restricted: tuple[s
     attacker = server.loggedIn(key)
     attacker.session()
     assert attacker.asked(b"pty-req", PTY) is (options == "forced")
-    assert not attacker.asked(b"subsystem", NS(b"sftp"))
+    assert not attacker.asked(b"subsystem", NS(b"netconf"))
     assert not attacker.asked(b"x11-req", b"\0" + NS(b"MIT-MAGIC-COOKIE-1") + NS(b"00") + u32(0))
     assert not attacker.asked(b"auth-agent-req@openssh.com")
     for kind in (
@@ -266,6 +266,15 @@ def test_G12_whatIsNotThereIsDeniedToAll(server: LiveServer, restricted: tuple[s
         attacker.send(n.MSG_GLOBAL_REQUEST, NS(name) + b"\1" + NS(b"") + u32(0))
         attacker.expect(n.MSG_REQUEST_FAILURE)
     attacker.close()
+
+
+def test_G12_forcedCommandStandsInForFiles(server: LiveServer, restricted: tuple[str, Key]) -> None:
+    options, key = restricted
+    attacker = server.loggedIn(key)
+    attacker.session()
+    assert attacker.asked(b"subsystem", NS(b"sftp")) is (options in ("restrict", "no-pty"))
+    attacker.close()
+    server.assertAtRest()
 
 
 @pytest.mark.parametrize(
