@@ -107,8 +107,8 @@ class Pump:
     Args:
         source: Where from.
         sink: Where to; it gets each byte once, in any order.
-        expected: The file's size, as far as it is known. A file that turns out longer is read to
-            its end; one that turns out shorter ends `early`.
+        expected: The file's size, as far as it is known. A file that a read shows to be longer is
+            read to its end; one that turns out shorter ends `early`.
         start: The offset to begin at.
         block: How much to ask for at a time, in bytes.
         requests: How many blocks may be under way.
@@ -145,6 +145,8 @@ class Pump:
         # Offset to length of what is under way, and the Deferred that it waits for.
         self._underWay: dict[int, int] = {}
         self._waitsFor: dict[int, defer.Deferred[Any]] = {}
+        # Where something was asked for, and not moved.
+        self._holes: list[int] = []
         self._endsAt: int | None = None
         self._filling = False
         self._failed = False
@@ -166,8 +168,8 @@ class Pump:
     @property
     def solidUntil(self) -> int:
         """Up to which offset everything is moved, without a hole."""
-        offsets = [*self._underWay, *(offset for offset, _ in self._rest), self._next]
-        return min(offsets)
+        rest = (offset for offset, _ in self._rest)
+        return min([*self._underWay, *rest, *self._holes, self._next, self._highest])
 
     # ── asking ────────────────────────────────────────────────────────────────────────────────
 
@@ -252,6 +254,7 @@ class Pump:
         self._waitsFor.pop(offset, None)
         size = len(data)
         if self._failed:
+            self._holes.append(offset)
             self._blockDone(offset)
             return
         end = offset + size
@@ -301,7 +304,8 @@ class Pump:
             self._blockFailed(failure, offset)
 
     def _blockFailed(self, failure: Failure, offset: int) -> None:
-        self._fail(failure, offset)
+        self._holes.append(offset)
+        self._fail(failure)
         self._blockDone(offset)
 
     def _blockDone(self, offset: int) -> None:
@@ -312,13 +316,11 @@ class Pump:
 
     # ── ending ────────────────────────────────────────────────────────────────────────────────
 
-    def _fail(self, failure: Failure, offset: int | None = None) -> None:
+    def _fail(self, failure: Failure) -> None:
         if self._failed:
             return
         self._failed = True
         self._failure = failure
-        if offset is not None:
-            self._rest.append((offset, 0))  # so that `solidUntil` ends before it
         if self._wake is not None:
             self._wake.cancel()
             self._wake = None
