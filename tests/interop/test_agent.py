@@ -41,7 +41,7 @@ class Agent:
         if not askpass:
             del self.environment["SSH_ASKPASS"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "limpet", "agent", "-a", str(self.socket)],
+            [sys.executable, "-m", "limpet", "agent", "-D", "-a", str(self.socket)],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -117,7 +117,10 @@ def agent(shared: Agent) -> Iterator[Agent]:
 
 
 def test_whatItSaysAndWhoseTheSocketIs(agent: Agent) -> None:
-    assert agent.said == f"SSH_AUTH_SOCK={agent.socket}; export SSH_AUTH_SOCK;\n"
+    assert agent.said == (
+        f"SSH_AUTH_SOCK={agent.socket}; export SSH_AUTH_SOCK;"
+        f" SSH_AGENT_PID={agent.process.pid}; export SSH_AGENT_PID;\n"
+    )
     assert stat.S_IMODE(agent.socket.stat().st_mode) == 0o600
 
 
@@ -235,6 +238,67 @@ WHAT_OUR_CLIENT_GETS = {
     "after": True,
     "end": 0,
 }
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_theExamplesOfItsDescription(agent: Agent, number: int, tmp_path: Path) -> None:
+    example = re.findall(r"```python\n(.*?)```", (ROOT / "docs/agent.md").read_text(), re.DOTALL)[
+        number
+    ]
+    agent.add("ed25519")
+    ending = ("show(reactor)", f"serve(reactor, {str(tmp_path / 'own')!r})")[number]
+    program = (
+        f"{example}\n"
+        "from twisted.internet import defer, task\n"
+        f"task.react(lambda reactor: defer.ensureDeferred(wait({ending}, reactor)))\n"
+    )
+    wait = "async def wait(what, reactor):\n    return await what\n"
+    said = agent.run(sys.executable, "-c", wait + program)
+    assert said.startswith("ed25519 SHA256:") is (number == 0)
+
+
+def test_inTheBackground(agent: Agent, tmp_path: Path) -> None:
+    """As ssh-agent: `eval` sees the socket, `ssh-agent -k` ends it."""
+    limpet = shlex.join([sys.executable, "-m", "limpet", "agent"])
+    done = agent.run(
+        "sh",
+        "-c",
+        f'eval "$({limpet})"; ssh-add -l; echo $SSH_AUTH_SOCK; ssh-agent -k >/dev/null',
+    )
+    listed, socket = done.splitlines()
+    assert listed == "The agent has no identities."
+    poll(lambda: not Path(socket).parent.exists(), 10, "the end of the agent")
+
+
+@pytest.mark.parametrize(
+    ("command", "status"), [("exit 7", 7), ("kill -TERM $$", 143), ("ssh-add -l", 1)]
+)
+def test_forOneCommand(agent: Agent, command: str, status: int) -> None:
+    agent.run(sys.executable, "-m", "limpet", "agent", "sh", "-c", command, status=status)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-a", "/nowhere/at/all"), "No such file"),
+        (("-t", "0"), "no time"),
+        (("-t", "1y"), "no time"),
+        (("no-such-program",), "no program"),
+    ],
+)
+def test_mistakes(agent: Agent, arguments: tuple[str, ...], words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "limpet", "agent", *arguments],
+        env=agent.environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
 
 
 def test_L6_nobodyElseConnects() -> None:

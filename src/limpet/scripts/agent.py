@@ -2,16 +2,21 @@
 
 Rule: what it prints is what a shell is to evaluate, and nothing else; the keys leave this process
 neither in a core file nor by a debugger of the same user's.
+
+    limpet agent ─fork─▶ the agent: socket ─▶ a line for the shell, through a pipe ─▶ on its own
+               └▶ prints the line, ends
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,18 +31,19 @@ from limpet.scripts.serve import forbidCoreDumps
 from limpet.server.logs import startLogging
 from limpet.unix.localagent import LocalAgent
 
-NOT_FOUND_STATUS = 127
-"""What a shell says of a command that does not exist."""
-
 _PR_SET_DUMPABLE = 4
 
+MAX_LINE = 8192
+"""More than the line for the shell ever is, in bytes."""
 
-def run(path: str | None, lifetime: str | None, command: Sequence[str]) -> None:
+
+def run(path: str | None, lifetime: str | None, inForeground: bool, command: Sequence[str]) -> None:
     """Be an agent until a signal comes, or `command` ends.
 
     Args:
         path: Where the socket is to be; None for a place of its own.
         lifetime: How long keys are kept that come without a lifetime, as for ssh-agent: "1h30m".
+        inForeground: Whether to be the agent, rather than to leave one behind.
         command: A program to run with the agent, and its arguments.
     """
     seconds = None if lifetime is None else parseLifetime(lifetime)
@@ -46,6 +52,11 @@ def run(path: str | None, lifetime: str | None, command: Sequence[str]) -> None:
         executable = shutil.which(command[0])
         if executable is None:
             raise Mistake(f"there is no program {command[0]}")
+    if not command and not inForeground:
+        # Before there is a reactor, whose descriptors would be shared.
+        ready = _leaveBehind()
+    else:
+        ready = _sayHere
     startLogging(sys.stderr, "warn")
     forbidCoreDumps()
     forbidDebuggers()
@@ -53,7 +64,20 @@ def run(path: str | None, lifetime: str | None, command: Sequence[str]) -> None:
     try:
         agent = LocalAgent(reactor, seconds, os.environ.get("SSH_ASKPASS"), path)
     except OSError as failure:
-        raise Mistake(f"there can be no socket {path or ''}: {failure.strerror}") from None
+        hint = "; remove it, if no agent is behind it" if failure.errno == errno.EADDRINUSE else ""
+        words = f"{failure.strerror}{hint}"
+        raise Mistake(f"there can be no socket {path or ''}: {words}") from None
+    sys.exit(_serve(reactor, agent, executable, command, ready))
+
+
+def _serve(
+    reactor: Any,
+    agent: LocalAgent,
+    executable: str | None,
+    command: Sequence[str],
+    ready: Callable[[str], None],
+) -> int:
+    """Run the agent to its end; the exit status."""
     status = 0
 
     def ended(code: int) -> None:
@@ -65,8 +89,7 @@ def run(path: str | None, lifetime: str | None, command: Sequence[str]) -> None:
     try:
         signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(ended, 0))
         if executable is None:
-            click.echo(f"SSH_AUTH_SOCK={agent.path}; export SSH_AUTH_SOCK;")
-            sys.stdout.flush()
+            ready(agent.path)
         else:
             # Ctrl-C is meant for the command.
             signal.signal(signal.SIGINT, lambda *_: None)
@@ -75,13 +98,53 @@ def run(path: str | None, lifetime: str | None, command: Sequence[str]) -> None:
         reactor.run()
     finally:
         agent.close()
-    sys.exit(status)
+    return status
+
+
+def lineFor(path: str, pid: int) -> str:
+    """What a shell is told."""
+    return (
+        f"SSH_AUTH_SOCK={shlex.quote(path)}; export SSH_AUTH_SOCK;"
+        f" SSH_AGENT_PID={pid}; export SSH_AGENT_PID;\n"
+    )
+
+
+def _sayHere(path: str) -> None:
+    click.echo(lineFor(path, os.getpid()), nl=False)
+    sys.stdout.flush()
+
+
+def _leaveBehind() -> Callable[[str], None]:
+    """Split in two: in the agent, return what tells the other one; in the other one, end."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(writing)
+        with open(reading, encoding="utf-8", errors="surrogateescape") as pipe:
+            line = pipe.read(MAX_LINE)
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        # An agent that did not come about has said why.
+        status = 0 if line else os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os._exit(status)
+    os.close(reading)
+    os.setsid()
+
+    def ready(path: str) -> None:
+        with open(writing, "w", encoding="utf-8", errors="surrogateescape") as pipe:
+            pipe.write(lineFor(path, os.getpid()))
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(nothing, standard)
+        os.close(nothing)
+
+    return ready
 
 
 class _Command(ProcessProtocol):
     """The program that the agent is for."""
 
-    def __init__(self, ended: Any) -> None:
+    def __init__(self, ended: Callable[[int], None]) -> None:
         self._ended = ended
 
     def processEnded(self, reason: Failure) -> None:
@@ -116,7 +179,7 @@ def parseLifetime(text: str) -> int:
     seconds, digits = 0, ""
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
     for letter in text.lower():
-        if letter.isascii() and letter.isdigit():
+        if letter.isascii() and letter.isdigit() and len(digits) < 10:
             digits += letter
         elif digits and letter in units:
             seconds += int(digits) * units[letter]

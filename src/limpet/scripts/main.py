@@ -217,13 +217,16 @@ def keygen(
 @click.option(
     "-t", "lifetime", metavar="TIME", help="How long keys are kept at most, such as 90, 30m, 1h30m."
 )
+@click.option("-D", "inForeground", is_flag=True, help="Stay in the foreground.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def agent(path: str | None, lifetime: str | None, command: tuple[str, ...]) -> None:
+def agent(
+    path: str | None, lifetime: str | None, inForeground: bool, command: tuple[str, ...]
+) -> None:
     """Keep keys in memory and sign with them.
 
     With a COMMAND it serves that command and ends with it. Without one it prints what a shell has
-    to be told, and serves until SIGTERM. Keys are added by ssh-add.
+    to be told and goes to the background, until SIGTERM. Keys are added by ssh-add.
     """
     from limpet.scripts.agent import run
 
-    run(path, lifetime, command)
+    run(path, lifetime, inForeground, command)
