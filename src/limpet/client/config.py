@@ -310,8 +310,9 @@ def loadClientConfig(
         localUser: The name of the user on this machine; None to ask the system.
         home: That user's home directory; None to ask the system.
         environment: What `${NAME}` and SSH_AUTH_SOCK are taken from; None for the process's.
-        allowMatchExec: Whether the commands of `Match exec` are run, without a shell. Otherwise
-            such a block does not apply, and that is one of the warnings.
+        allowMatchExec: Whether the commands of `Match exec` are run, without a shell, also where
+            LimpetMatchExec does not say so. Otherwise such a block does not apply, and that is one
+            of the warnings.
 
     Raises:
         ConfigError: Something in it cannot be used, or `host` is not a name of a host.
@@ -426,8 +427,11 @@ class _Machine:
                 yield IncludedFile(name, text)
 
     def matchExec(self, command: str, source: Source, settings: Settings) -> bool | None:
-        if not self._allowExec:
-            told = f"{source}: Match exec: the command is not run, and the block does not apply"
+        if not (self._allowExec or self._wantsExec(settings)):
+            told = (
+                f"{source}: Match exec: the command is not run, and the block does not apply; "
+                "LimpetMatchExec yes, above it or with -o, has it run"
+            )
             if told not in settings.warnings:
                 settings.warnings.append(told)
             return None
@@ -440,6 +444,11 @@ class _Machine:
         if answer is None:
             answer = self._answers[tuple(argv)] = self._run(argv, source)
         return answer
+
+    def _wantsExec(self, settings: Settings) -> bool:
+        """Whether the person said so; what the whole system's file says is not that person's."""
+        wants: bool = settings.get("limpetmatchexec", False)
+        return wants and not settings.source("limpetmatchexec").system
 
     def _run(self, argv: list[str], source: Source) -> bool:
         try:

@@ -284,9 +284,22 @@ class TestMatchExec:
         found = load(f'Match exec "touch {mark}"\nPort 5')
         assert found.port == 22
         assert not mark.exists()
-        assert found.warnings == [
-            f"{load.path} line 1: Match exec: the command is not run, and the block does not apply"
-        ]
+        (warning,) = found.warnings
+        assert warning.startswith(f"{load.path} line 1: Match exec: the command is not run")
+
+    def test_the_person_may_allow_it_in_a_file_that_ssh_reads_too(self, load: Loader) -> None:
+        text = "IgnoreUnknown Limpet*\nLimpetMatchExec yes\nMatch exec true\nPort 5\n"
+        assert load(text).port == 5
+        assert load("Match exec true\nPort 5", overrides=[("LimpetMatchExec", "yes")]).port == 5
+        assert load("Match exec true\nPort 5\nMatch all\nLimpetMatchExec yes").port == 22
+
+    def test_the_systems_file_may_not(
+        self, home: Path, load: Loader, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        system = home / "system"
+        system.write_text("LimpetMatchExec yes\nMatch exec true\nPort 5\n")
+        monkeypatch.setattr("limpet.client.config.SYSTEM_CONFIG", system)
+        assert load(files=None).port == 22
 
     def test_it_is_run_once_without_a_shell(self, home: Path, load: Loader) -> None:
         log = home / "log"

@@ -157,6 +157,8 @@ KEYWORDS: dict[str, Keyword] = _table(
     Keyword("ProxyCommand", _rest, takesRest=True),
     Keyword("Tag", _text),
     Keyword("RefuseConnection", _rest, takesRest=True),
+    # Limpet's own: behind an IgnoreUnknown for it, `ssh` reads the same file.
+    Keyword("LimpetMatchExec", _flag),
     # ── Algorithms ──
     Keyword("Ciphers", one(_algorithms)),
     Keyword("MACs", one(_algorithms)),

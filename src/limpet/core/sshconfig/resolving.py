@@ -300,7 +300,7 @@ class Resolver:
             name = name.removeprefix("!").lower()
             if name in _ALONE:
                 holds = self._alone(name, seen, at < len(words), joined, source)
-            elif name in _CRITERIA:
+            elif name in _CRITERIA or name in _NOT_KNOWN:
                 if not joined:
                     if at == len(words):
                         raise source.error(f"Match {name}: what to match is missing")
@@ -308,7 +308,14 @@ class Resolver:
                     at += 1
                 if not value:
                     raise source.error(f"Match {name}: what to match is missing")
-                if name == "exec" and not (result and applies):
+                if name in _NOT_KNOWN:
+                    holds = negated
+                    told = (
+                        f"{source}: Match {name}: Limpet cannot tell, and the block does not apply"
+                    )
+                    if result and applies and told not in self.settings.warnings:
+                        self.settings.warnings.append(told)
+                elif name == "exec" and not (result and applies):
                     # Commands are run only where nothing else has decided already.
                     holds = False
                 elif name == "exec":
@@ -369,6 +376,9 @@ class Resolver:
 _EITHER = {"proxyjump": "proxycommand", "proxycommand": "proxyjump"}
 
 _ALONE = ("all", "canonical", "final")
+
+_NOT_KNOWN = frozenset({"localnetwork", "version"})
+"""Criteria that Limpet has not: about the addresses of this machine, and about `ssh` itself."""
 
 _CRITERIA: Mapping[str, Any] = {
     "exec": lambda resolver: "",

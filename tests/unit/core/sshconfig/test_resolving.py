@@ -146,6 +146,14 @@ class TestMatch:
         assert port(text, options=[("RemoteCommand", "git pull")]) == 2
         assert port("Match sessiontype exec\nPort 2", options=[("RemoteCommand", "x")]) == 2
 
+    @pytest.mark.parametrize("criterion", ["localnetwork 10.0.0.0/8", "version OpenSSH_10*"])
+    def test_what_limpet_cannot_tell_does_not_apply_and_is_told(self, criterion: str) -> None:
+        for sign in ("", "!"):
+            found = resolve(f"Match {sign}{criterion}\nPort 1\nMatch all\nPort 2")
+            assert found.get("port") == 2
+            assert len(found.warnings) == 1
+        assert resolve(f"Match host other {criterion}\nPort 1").warnings == []
+
     @pytest.mark.parametrize(
         "criteria", ["", "host", "host=", "what x", "all host web", "host web all", "all=x"]
     )
