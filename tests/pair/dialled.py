@@ -135,6 +135,10 @@ class Ear(SSHServerTransport):
         accepts: Whether it accepts the service that the client asks for.
     """
 
+    # It has all the time in the world: whose patience ends is the client's.
+    kexTimeoutSeconds = 0
+    loginGraceSeconds = 0
+
     def __init__(self, accepts: bool = True, hostKey: Key = HOST_KEY) -> None:
         self.factory = makeFactory()
         self.factory.privateKeys = {hostKey.sshType(): hostKey}
@@ -203,7 +207,7 @@ class Dialled:
             self.reactor, configFor(**options), ui, credentials=credentials, hostKeys=pinned
         )
         self.connecting.addCallbacks(self._connected, self._failed)
-        self.pump()
+        self.settle()
 
     def _connected(self, client: ClientConnection) -> None:
         self.outcomes += 1
@@ -218,14 +222,14 @@ class Dialled:
         """Whether the stream below is closed."""
         return bool(self.reactor.pairs and self.reactor.pairs[0].ended)
 
-    def pump(self) -> None:
+    def settle(self) -> None:
         self.reactor.settle()
 
     def wait(self, seconds: float, steps: int = 20) -> None:
         """Let time go by."""
         for _ in range(steps):
             self.reactor.advance(seconds / steps)
-            self.pump()
+            self.settle()
 
     def run(self) -> None:
         """Let everything happen, authentication's delays included."""

@@ -53,11 +53,14 @@ from limpet.crypto.macs import MACS
 from limpet.crypto.signatures import HOST_KEY_ALGORITHMS
 from limpet.error import HostKeyChanged, UserRejectedKey
 from limpet.ssh.connection import SSHConnection
+from limpet.ssh.service import SSHService
 from limpet.ssh.transport import SSHClientTransport
 from limpet.wire.numbers import DISCONNECT_BY_APPLICATION
 
 KEX_SECONDS = 60.0
 """How long a server may take to exchange keys where no ConnectTimeout is set (ours)."""
+
+_SERVICE_TIMER = "service"
 
 _SETTINGS = {
     "key exchange": ("KexAlgorithms", frozenset(KEX_METHODS)),
@@ -202,7 +205,7 @@ class ClientTransport(SSHClientTransport):
         self.supportedCiphers = list(lists.ciphers)
         self.supportedMACs = list(lists.macs)
         self.supportedCompressions = list(lists.compressions)
-        self.supportedPublicKeys = list(attempt.hostKeys.algorithms(config))
+        self.supportedPublicKeys = attempt.hostKeyAlgorithms
         self.rekeyPolicy = config.rekeyPolicy
         self.keepaliveSeconds = config.serverAliveInterval
         self.keepaliveMisses = config.serverAliveCountMax
@@ -223,6 +226,11 @@ class ClientTransport(SSHClientTransport):
 
     def connectionSecure(self) -> None:
         self._attempt.secured(self)
+
+    def setService(self, service: SSHService) -> None:
+        """The server has accepted what was asked for; from here on the service minds the time."""
+        self.timers.stop(_SERVICE_TIMER)
+        super().setService(service)
 
     def receiveError(self, reasonCode: int, description: bytes) -> None:
         self.serverSaid = (reasonCode, description)
@@ -281,6 +289,7 @@ class _Attempt:
         self.via = via
         self.service = ClientService(self._ready)
         self.result: defer.Deferred[ClientConnection] = defer.Deferred(self._cancelled)
+        self.hostKeyAlgorithms: list[bytes] = []
         self._transport: ClientTransport | None = None
         self._auth: ConfiguredUserAuth | None = None
         self._client: ClientConnection | None = None
@@ -300,6 +309,12 @@ class _Attempt:
     def begin(self) -> defer.Deferred[ClientConnection]:
         """Dial."""
         config, factory = self.config, _Factory(self)
+        try:
+            self.hostKeyAlgorithms = list(self.hostKeys.algorithms(config))
+        except Exception:  # noqa: BLE001 a policy that breaks vouches for nobody
+            self._log.failure("a policy for host keys is broken")
+            self._fail(HostKeyRefused(f"the host key of {self.where} cannot be judged"))
+            return self.result
         self._startTimer()
         if self.via is not None:
             dialling = dialThrough(
@@ -405,7 +420,7 @@ class _Attempt:
             self.config, self.service, self.credentials, self.ui, self._agentConnector(transport)
         )
         transport.requestService(self._auth)
-        transport.timers.start("service", KEX_SECONDS, transport._kexTimedOut)
+        transport.timers.start(_SERVICE_TIMER, KEX_SECONDS, transport._kexTimedOut)
 
     def _agentConnector(self, transport: ClientTransport) -> Any:
         path = self.config.identityAgent
@@ -418,7 +433,6 @@ class _Attempt:
         transport, auth = self._transport, self._auth
         if transport is None or auth is None or self._finished:
             return
-        transport.timers.stop("service")
         self._finished = True
         self._client = ClientConnection(self, transport)
         self._client.provedIdentity = auth.provedIdentity

@@ -1,4 +1,4 @@
-"""From a configuration to a login, in memory: what comes of it, and what is said if nothing does."""
+"""From a configuration to a login, in memory: what comes of it, and what is said of failures."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TestLogin:
         assert dialled.client.provedIdentity
         channel = CommandChannel(b"exit 7")
         dialled.client.connection.openChannel(channel)
-        dialled.pump()
+        dialled.settle()
         assert channel.status == 7
 
     def test_leavesNoTimers(self) -> None:
@@ -55,7 +55,7 @@ class TestLogin:
         assert all(time >= 3600 for time in times)
         assert dialled.client is not None
         dialled.client.close()
-        dialled.pump()
+        dialled.settle()
         assert not dialled.reactor.getDelayedCalls()
 
     def test_offersWhatTheConfigurationSays(self) -> None:
@@ -82,7 +82,7 @@ class TestEnd:
         reasons: list[Any] = []
         dialled.client.closed.addCallback(reasons.append)
         dialled.client.close().addCallback(reasons.append)
-        dialled.pump()
+        dialled.settle()
         dialled.client.closed.addCallback(reasons.append)
         assert reasons == [None, None, None]
         assert dialled.server.ending
@@ -91,7 +91,7 @@ class TestEnd:
         dialled = loggedIn()
         assert dialled.client is not None
         dialled.server.sendDisconnect(11, b"going down \x1b[31m")
-        dialled.pump()
+        dialled.settle()
         why = dialled.client.whyClosed
         assert isinstance(why, ConnectionEnded)
         assert str(why) == "server.test ended the connection: going down \\x1b[31m"
@@ -106,7 +106,7 @@ class TestEnd:
         dialled = loggedIn()
         assert dialled.client is not None
         dialled.server._sendNow(60, b"")
-        dialled.pump()
+        dialled.settle()
         assert "broke the protocol" in str(dialled.client.whyClosed)
 
     def test_aServerThatFallsSilent(self) -> None:
@@ -123,7 +123,7 @@ class TestEnd:
         waiting.addErrback(lambda reason: reason.trap(defer.CancelledError) and None)
         waiting.cancel()
         other = dialled.client.close()
-        dialled.pump()
+        dialled.settle()
         assert other.called
 
 
