@@ -46,6 +46,7 @@ class SSHForwardingClient(Protocol):
         self._channelEnded = False
         self._isOver = False
         self._lingerTimer: Any = None
+        self._isProduced = False
 
     def connectionMade(self) -> None:
         """The socket is there: let each side hold up the other."""
@@ -63,6 +64,7 @@ class SSHForwardingClient(Protocol):
         register = getattr(self.channel, "registerProducer", None)
         transport: Any = self.transport
         if register is not None and hasattr(transport, "registerProducer"):
+            self._isProduced = True
             transport.registerProducer(self.channel, True)
             if self._channelEnded:
                 self._endWriting()
@@ -119,12 +121,18 @@ class SSHForwardingClient(Protocol):
 
     def _endWriting(self) -> None:
         transport: Any = self.transport
-        if hasattr(transport, "unregisterProducer"):
-            transport.unregisterProducer()
+        self._unregister()
         if hasattr(transport, "loseWriteConnection"):
             transport.loseWriteConnection()
         elif self._socketEnded:
             transport.loseConnection()
+
+    def _unregister(self) -> None:
+        # A transport with a producer that is paused never comes to its end.
+        if self._isProduced:
+            self._isProduced = False
+            transport: Any = self.transport
+            transport.unregisterProducer()
 
     def channelClosed(self) -> None:
         """The channel is gone: send what there is, and end."""
@@ -150,8 +158,7 @@ class SSHForwardingClient(Protocol):
 
     def _leave(self) -> None:
         transport: Any = self.transport
-        if hasattr(transport, "unregisterProducer"):
-            transport.unregisterProducer()
+        self._unregister()
         transport.loseConnection()
         reactor = getattr(transport, "reactor", None)
         if reactor is not None and self._lingerTimer is None and transport.connected:

@@ -1,0 +1,318 @@
+"""Forwarding's channels under Conch's names, and the ways in which applications use them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+
+from limpet.avatar import ConchUser
+from limpet.error import ConchError
+from limpet.ssh import forwarding
+from limpet.ssh.forwarding.channels import FORWARDING_MAX_PACKET, FORWARDING_WINDOW, wordsFor
+from limpet.wire.errors import WireError
+from limpet.wire.fields import NS, Reader, u32
+from limpet.wire.numbers import (
+    MSG_CHANNEL_OPEN,
+    MSG_CHANNEL_OPEN_CONFIRMATION,
+    MSG_CHANNEL_OPEN_FAILURE,
+)
+from tests.unit.ssh.doubles import (
+    LoggingTestCase,
+    RecordingConnection,
+    confirmation,
+    dataMessage,
+    opened,
+    openMessage,
+    started,
+)
+
+DIRECT = NS(b"example.org") + u32(80) + NS(b"192.0.2.1") + u32(4000)
+
+
+class TestMessages:
+    def test_they_are_packed_and_unpacked(self) -> None:
+        packed = forwarding.packOpen_direct_tcpip(("example.org", 80), (b"192.0.2.1", 4000))
+        assert packed == DIRECT
+        expected = (("example.org", 80), ("192.0.2.1", 4000))
+        assert forwarding.unpackOpen_direct_tcpip(packed) == expected
+        assert forwarding.unpackOpen_forwarded_tcpip(packed) == expected
+        assert forwarding.packOpen_forwarded_tcpip is forwarding.packOpen_direct_tcpip
+        request = forwarding.packGlobal_tcpip_forward(("", 8080))
+        assert request == NS(b"") + u32(8080)
+        assert forwarding.unpackGlobal_tcpip_forward(request) == ("", 8080)
+
+    def test_bytes_that_are_no_text_come_back(self) -> None:
+        (host, _), _ = forwarding.unpackOpen_direct_tcpip(NS(b"\xff") + u32(1) + NS(b"") + u32(0))
+        assert forwarding.packOpen_direct_tcpip((host, 1), ("", 0))[:5] == NS(b"\xff")
+
+    @pytest.mark.parametrize("data", [b"", DIRECT[:-1], DIRECT + b"x"])
+    def test_what_is_none(self, data: bytes) -> None:
+        with pytest.raises(WireError):
+            forwarding.unpackOpen_direct_tcpip(data)
+
+
+class Connecting(forwarding.SSHConnectForwardingChannel):
+    """One whose connections go to a reactor in memory."""
+
+    def __init__(self, reactor: Any, *args: Any, **kw: Any) -> None:
+        super().__init__(("127.0.0.1", 80), *args, **kw)
+        self._reactor = reactor
+
+
+def connect(reactor: MemoryReactorClock) -> StringTransport:
+    """Answer the connection that was begun last."""
+    _, _, factory, _, _ = reactor.tcpClients.pop()
+    protocol: Any = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 80))
+    transport = StringTransport()
+    protocol.makeConnection(transport)
+    return transport
+
+
+def refuse(reactor: MemoryReactorClock) -> None:
+    """Fail the connection that was begun last."""
+    _, _, factory, _, _ = reactor.tcpClients.pop()
+    connector: Any = None
+    factory.clientConnectionFailed(connector, Failure(ConnectionRefusedError(111)))
+    reactor.advance(1)
+
+
+def numbers(connection: RecordingConnection) -> list[int]:
+    return [number for number, _ in connection.transport.packets]
+
+
+class TestConnectingFirst(LoggingTestCase):
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.connection = started()
+        self.channel = Connecting(self.reactor)
+        self.connection.toOpen.append(self.channel)
+        self.connection.ssh_CHANNEL_OPEN(openMessage(extra=DIRECT))
+
+    def test_the_open_is_confirmed_when_it_is_connected(self) -> None:
+        assert numbers(self.connection) == []
+        assert self.channel.id is None
+        transport = connect(self.reactor)
+        assert numbers(self.connection) == [MSG_CHANNEL_OPEN_CONFIRMATION]
+        self.connection.ssh_CHANNEL_DATA(dataMessage(0, b"hello"))
+        assert transport.value() == b"hello"
+        self.channel.client.dataReceived(b"world")
+        self.connection.transport.packets.pop(0)
+        assert self.connection.transport.sent() == ["DATA world"]
+
+    def test_it_is_refused_with_what_went_wrong(self) -> None:
+        refuse(self.reactor)
+        ((number, payload),) = self.connection.transport.packets
+        assert number == MSG_CHANNEL_OPEN_FAILURE
+        reader = Reader(payload)
+        reader.u32()
+        assert (reader.u32(), reader.string()) == (2, b"Connection refused")
+        assert self.connection.localChannelID == 0
+        assert self.logged(ConchError) == 1
+
+    def test_it_is_given_up_with_the_connection(self) -> None:
+        self.connection.serviceStopped()
+        assert numbers(self.connection) == []
+        assert self.connection._incoming == {}
+
+    def test_an_application_may_say_where(self) -> None:
+        class Own(Connecting):
+            def connectOut(self, protocol: Any) -> Any:
+                raise ConchError("not today", 4)
+
+        self.connection.toOpen.append(Own(self.reactor))
+        self.connection.ssh_CHANNEL_OPEN(openMessage(extra=DIRECT))
+        assert numbers(self.connection) == [MSG_CHANNEL_OPEN_FAILURE]
+        assert self.logged(ConchError) == 1
+
+
+class Redirected(Connecting):
+    """As Cowrie's: it begins with a header of its own, and looks at what comes back."""
+
+    def channelOpen(self, specificData: bytes) -> None:
+        forwarding.SSHConnectForwardingChannel.channelOpen(self, specificData)
+        self.dataReceived(b"HEADER ")
+
+    def write(self, data: Any) -> None:
+        forwarding.SSHConnectForwardingChannel.write(self, data.upper())
+
+
+class TestTheWayOfConch(LoggingTestCase):
+    """A subclass with a `channelOpen` of its own is open at once, and decides by itself."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.connection = started()
+
+    def test_a_subclass_that_only_pretends(self) -> None:
+        class Pretending(forwarding.SSHConnectForwardingChannel):
+            def channelOpen(self, specificData: bytes) -> None:
+                self.heard = [specificData]
+
+            def dataReceived(self, data: bytes) -> None:
+                self.heard.append(data)
+                self._close("Connection refused")
+
+            def eofReceived(self) -> None:
+                self.heard.append(b"eof")
+
+        channel = opened(self.connection, Pretending(("h", 1)), extra=DIRECT)
+        self.connection.ssh_CHANNEL_DATA(dataMessage(0, b"hello"))
+        assert channel.heard == [DIRECT, b"hello"]
+        assert self.connection.transport.sent() == ["CLOSE"]
+        assert self.reactor.tcpClients == []
+
+    def test_a_subclass_that_calls_the_base(self) -> None:
+        channel = opened(self.connection, Redirected(self.reactor), extra=DIRECT)
+        self.connection.ssh_CHANNEL_DATA(dataMessage(0, b"hello"))
+        assert channel.clientBuf == b"HEADER hello"
+        transport = connect(self.reactor)
+        assert transport.value() == b"HEADER hello"
+        assert channel.clientBuf == b""
+        channel.client.dataReceived(b"answer")
+        assert self.connection.transport.sent() == ["DATA ANSWER"]
+
+    def test_nobody_answers(self) -> None:
+        opened(self.connection, Redirected(self.reactor), extra=DIRECT)
+        refuse(self.reactor)
+        assert self.connection.transport.sent() == ["CLOSE"]
+
+    def test_the_channel_is_gone_before_somebody_answers(self) -> None:
+        channel = opened(self.connection, Redirected(self.reactor), extra=DIRECT)
+        self.connection.ssh_CHANNEL_CLOSE(u32(0))
+        assert channel.clientBuf == b""
+        assert self.connection.channels == {}
+
+    def test_the_end_before_somebody_answers(self) -> None:
+        opened(self.connection, Redirected(self.reactor), extra=DIRECT)
+        self.connection.ssh_CHANNEL_EOF(u32(0))
+        transport = connect(self.reactor)
+        assert transport.value() == b"HEADER "
+        assert transport.disconnecting or getattr(transport, "_writeDisconnected", True)
+
+    def test_what_waits_is_bounded_by_the_window(self) -> None:
+        opened(self.connection, Redirected(self.reactor), extra=DIRECT)
+        for _ in range(4):
+            self.connection.ssh_CHANNEL_DATA(dataMessage(0, bytes(30000)))
+        assert self.connection.transport.sent() == []
+        connect(self.reactor)
+        assert self.connection.transport.sent() == ["WINDOW_ADJUST"]
+
+    def test_without_a_connection_at_all(self) -> None:
+        channel = Connecting(self.reactor)
+        channel.channelOpen(b"")
+        connect(self.reactor)
+        assert isinstance(channel.client, forwarding.SSHForwardingClient)
+        assert channel.client.channel is channel
+
+
+class TestFactories:
+    def test_an_avatars_table(self) -> None:
+        avatar = ConchUser()
+        avatar.channelLookup[b"direct-tcpip"] = forwarding.openConnectForwardingClient
+        channel = avatar.lookupChannel(b"direct-tcpip", 1000, 500, DIRECT)
+        assert channel.hostport == ("example.org", 80)
+        assert (channel.remoteWindowLeft, channel.remoteMaxPacket) == (1000, 500)
+        assert (channel.localWindowSize, channel.localMaxPacket) == (
+            FORWARDING_WINDOW,
+            FORWARDING_MAX_PACKET,
+        )
+        with pytest.raises(ConchError):
+            avatar.lookupChannel(b"direct-tcpip", 1000, 500, DIRECT[:5])
+
+    @pytest.mark.parametrize(
+        ("klass", "hostport", "addr", "kind", "extra"),
+        [
+            (
+                forwarding.SSHListenClientForwardingChannel,
+                ("example.org", 80),
+                IPv4Address("TCP", "192.0.2.1", 4000),
+                b"direct-tcpip",
+                DIRECT,
+            ),
+            (
+                forwarding.SSHListenServerForwardingChannel,
+                ("", 8080),
+                IPv4Address("TCP", "192.0.2.1", 4000),
+                b"forwarded-tcpip",
+                NS(b"") + u32(8080) + NS(b"192.0.2.1") + u32(4000),
+            ),
+            (
+                forwarding.UnixListenClientForwardingChannel,
+                b"/run/x",
+                UNIXAddress(b""),
+                b"direct-streamlocal@openssh.com",
+                NS(b"/run/x") + NS(b"") + u32(0),
+            ),
+            (
+                forwarding.UnixListenServerForwardingChannel,
+                b"/run/x",
+                UNIXAddress(b""),
+                b"forwarded-streamlocal@openssh.com",
+                NS(b"/run/x") + NS(b""),
+            ),
+        ],
+    )
+    def test_what_a_listening_side_asks_for(
+        self, klass: Any, hostport: Any, addr: Any, kind: bytes, extra: bytes
+    ) -> None:
+        connection = started()
+        factory = forwarding.SSHListenForwardingFactory(connection, hostport, klass)
+        client = factory.buildProtocol(addr)
+        assert isinstance(client, forwarding.SSHForwardingClient)
+        ((number, payload),) = connection.transport.packets
+        assert number == MSG_CHANNEL_OPEN
+        reader = Reader(payload)
+        assert reader.string() == kind
+        assert (reader.u32(), reader.u32(), reader.u32()) == (
+            0,
+            FORWARDING_WINDOW,
+            FORWARDING_MAX_PACKET,
+        )
+        assert reader.rest() == extra
+
+    def test_a_client_of_another_kind_is_served_as_well(self) -> None:
+        """An application's own protocol in the place of `SSHForwardingClient`."""
+        connection = started()
+        channel = forwarding.SSHListenClientForwardingChannel()
+        client = Protocol()
+        transport = StringTransport()
+        client.makeConnection(transport)
+        channel.client = client
+        connection.openChannel(channel, DIRECT)
+        connection.ssh_CHANNEL_OPEN_CONFIRMATION(confirmation(0))
+        connection.ssh_CHANNEL_DATA(dataMessage(0, b"hello"))
+        assert transport.value() == b"hello"
+        connection.ssh_CHANNEL_EOF(u32(0))
+        assert transport.disconnecting
+        connection.ssh_CHANNEL_CLOSE(u32(0))
+        assert not hasattr(channel, "client")
+
+    def test_a_connection_that_is_over(self) -> None:
+        connection = started()
+        connection.serviceStopped()
+        factory = forwarding.SSHListenForwardingFactory(
+            connection, ("h", 1), forwarding.SSHListenClientForwardingChannel
+        )
+        client = factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+        assert client is not None
+        transport = StringTransport()
+        client.makeConnection(transport)
+        assert transport.disconnecting
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionRefusedError(111), "Connection refused"),
+        (OSError(13, "Permission denied"), "Permission denied"),
+        (ValueError("/home/secret"), "connect failed"),
+    ],
+)
+def test_what_a_peer_is_told(error: Exception, words: str) -> None:
+    assert wordsFor(Failure(error)) == words
