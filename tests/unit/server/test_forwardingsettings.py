@@ -12,7 +12,8 @@ from limpet.server.settings import Settings, SettingsError, load
 
 def test_nothing_is_forwarded_unless_it_is_said() -> None:
     policy = forwardingOf(Settings())
-    assert not (policy.local or policy.remote or policy.unix or policy.agent)
+    assert not (policy.local or policy.remote or policy.unix)
+    assert not policy.agent
     assert not policy.gatewayPorts
 
 
