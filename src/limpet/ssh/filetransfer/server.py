@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
@@ -35,6 +35,14 @@ NAMES_PER_REPLY = 100
 NAMES_LENGTH = sftp.MAX_DATA_LENGTH // 2
 """How long one NAME gets before it is sent as it is, in bytes: the entry that comes next has the
 other half (ours)."""
+
+FILE_EXTENSIONS = {
+    sftp.EXT_FSYNC: "sync",
+    sftp.EXT_FSTATVFS: "statVfs",
+    sftp.EXT_COPY_DATA: "copyData",
+}
+"""Extensions that name a file by its handle, and the method of an `ISFTPFile` that serves each,
+where it has one: sync(), statVfs(), copyData(offset, length, targetFile, targetOffset)."""
 
 
 class OpenFile:
@@ -246,7 +254,7 @@ class FileTransferServer(FileTransferBase):
         requestId: bytes,
         what: bytes,
         answer: Callable[[Any], object],
-        entry: OpenFile | None,
+        entries: Sequence[OpenFile],
         call: Callable[..., Any],
         *arguments: Any,
     ) -> None:
@@ -256,7 +264,7 @@ class FileTransferServer(FileTransferBase):
             requestId: The request's id.
             what: What failed, for the STATUS of a bug.
             answer: Called with the result; sends the reply.
-            entry: The open file that it concerns, which is not closed meanwhile.
+            entries: The open files that it concerns, which are not closed meanwhile.
             call: The application's method, with its `arguments`.
         """
         try:
@@ -267,15 +275,15 @@ class FileTransferServer(FileTransferBase):
         if not isinstance(result, Deferred | Coroutine):
             self._answer(requestId, what, answer, result)
             return
-        if entry is not None:
+        for entry in entries:
             entry.started()
         later = _asDeferred(result)
         later.addCallbacks(
             lambda value: self._answer(requestId, what, answer, value),
             lambda failure: self._ebStatus(failure, requestId, what),
         )
-        if entry is not None:
-            later.addBoth(lambda _: entry.finished())
+        if entries:
+            later.addBoth(lambda _: _finished(entries))
         later.addErrback(lambda failure: self._log.failure("an SFTP reply failed", failure))
 
     def _answer(
@@ -334,7 +342,7 @@ class FileTransferServer(FileTransferBase):
             requestId,
             b"open failed",
             lambda file: self._cbOpenFile(file, requestId),
-            None,
+            (),
             self.client.openFile,
             filename,
             flags,
@@ -375,7 +383,7 @@ class FileTransferServer(FileTransferBase):
                 requestId,
                 b"close failed",
                 self._okTo(requestId, b"file closed"),
-                None,
+                (),
                 _closeItem,
                 entry.item,
             )
@@ -396,7 +404,7 @@ class FileTransferServer(FileTransferBase):
             requestId,
             b"read failed",
             lambda chunk: self._cbRead(chunk, requestId, length),
-            entry,
+            (entry,),
             entry.item.readChunk,
             offset,
             length,
@@ -417,7 +425,7 @@ class FileTransferServer(FileTransferBase):
             requestId,
             b"write failed",
             self._okTo(requestId, b"write succeeded"),
-            entry,
+            (entry,),
             entry.item.writeChunk,
             offset,
             written,
@@ -434,7 +442,7 @@ class FileTransferServer(FileTransferBase):
             requestId,
             b"opendir failed",
             lambda found: self._cbOpenDirectory(found, requestId),
-            None,
+            (),
             self.client.openDirectory,
             path,
         )
@@ -503,7 +511,7 @@ class FileTransferServer(FileTransferBase):
             requestId,
             b"stat failed" if followLinks else b"lstat failed",
             lambda attrs: self._cbStat(attrs, requestId),
-            None,
+            (),
             self.client.getAttrs,
             path,
             followLinks,
@@ -521,7 +529,7 @@ class FileTransferServer(FileTransferBase):
             requestId,
             b"fstat failed",
             lambda attrs: self._cbStat(attrs, requestId),
-            entry,
+            (entry,),
             entry.item.getAttrs,
         )
 
@@ -541,7 +549,7 @@ class FileTransferServer(FileTransferBase):
             requestId,
             b"fsetstat failed",
             self._okTo(requestId, b"fsetstat succeeded"),
-            entry,
+            (entry,),
             entry.item.setAttrs,
             attrs,
         )
@@ -556,7 +564,7 @@ class FileTransferServer(FileTransferBase):
             if isinstance(argument, bytes):
                 _checkPath(argument)
         answer = self._okTo(requestId, what + b" succeeded")
-        self._serve(requestId, what + b" failed", answer, None, call, *arguments)
+        self._serve(requestId, what + b" failed", answer, (), call, *arguments)
 
     def packet_REMOVE(self, data: bytes) -> None:
         """Remove a file. Body: uint32 id, string filename."""
@@ -593,7 +601,7 @@ class FileTransferServer(FileTransferBase):
     ) -> None:
         _checkPath(path)
         self._serve(
-            requestId, what, lambda found: self._cbReadLink(found, requestId), None, call, path
+            requestId, what, lambda found: self._cbReadLink(found, requestId), (), call, path
         )
 
     def _cbReadLink(self, found: Any, requestId: bytes) -> None:
@@ -623,17 +631,50 @@ class FileTransferServer(FileTransferBase):
         """Serve what the protocol itself has not. Body: uint32 id, string name, data."""
         reader = Reader(data, 4)
         requestId, name = data[:4], reader.string()
+        if self._extendedOnFile(requestId, name, data[reader.offset :]):
+            return
         self._serve(
             requestId,
             b"extended " + name[:64] + b" failed",
             lambda answer: self._cbExtended(answer, requestId),
-            None,
+            (),
             self.client.extendedRequest,
             name,
             reader.rest(),
         )
 
-    def _cbExtended(self, answer: bytes | None, requestId: bytes) -> None:
+    def _extendedOnFile(self, requestId: bytes, name: bytes, data: bytes) -> bool:
+        """Serve one of OpenSSH's extensions that name a file by its handle.
+
+        Returns:
+            Whether it is one of them, and the file has the method for it.
+        """
+        method = FILE_EXTENSIONS.get(name)
+        if method is None:
+            return False
+        values = sftp.readFields(sftp.EXTENDED_REQUESTS[name], Reader(data))
+        entry = self._handles.get(values[0])
+        call = getattr(entry.item, method, None)
+        if call is None:
+            return False
+        arguments, entries = values[1:], [entry]
+        if name == sftp.EXT_COPY_DATA:
+            target = self._file(values[3])
+            arguments[2] = target.item
+            entries.append(target)
+        self._serve(
+            requestId,
+            b"extended " + name + b" failed",
+            lambda answer: self._cbExtended(answer, requestId),
+            entries,
+            call,
+            *arguments,
+        )
+        return True
+
+    def _cbExtended(self, answer: Any, requestId: bytes) -> None:
+        if isinstance(answer, sftp.StatVfs):
+            answer = answer.encode()
         # None: it succeeded, and there is nothing to say, as with most of OpenSSH's extensions.
         if answer is None:
             self._sendStatus(requestId, sftp.FX_OK)
@@ -671,6 +712,11 @@ def _text(value: Any) -> bytes:
 def _packName(triple: Any) -> bytes:
     filename, longname, attrs = triple
     return NS(_text(filename)) + NS(_text(longname)) + sftp.packAttrs(attrs or {})
+
+
+def _finished(entries: Sequence[OpenFile]) -> None:
+    for entry in entries:
+        entry.finished()
 
 
 def _closeItem(item: Any) -> Any:
