@@ -189,7 +189,7 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         Args:
             why: What else is known, such as the server's own words.
         """
-        user = shown(self.user)
+        user = f"{shown(self.user)}@{self.config.hostName}"
         takes = ", ".join(shown(name) for name in self.methods[:8]) or "nothing that it names"
         lines = [f"permission denied for {user}; the server takes: {takes}"]
         if why:

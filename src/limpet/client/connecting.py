@@ -140,7 +140,9 @@ class ClientConnection:
         Returns:
             As `closed`.
         """
-        self._closing = True
+        if not self.transport.ending:
+            # What is ending already ends for another reason.
+            self._closing = True
         self.transport.loseConnection()
         return self.closed
 
