@@ -1,0 +1,72 @@
+"""A reactor beside the main thread. In a process of its own: a reactor runs once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import os, signal, threading
+from twisted.internet import defer, protocol, reactor
+from limpet.scripts.reactorthread import ReactorThread
+
+thread = ReactorThread(reactor)
+thread.start()
+
+async def answer(value):
+    assert threading.current_thread() is not threading.main_thread()
+    await defer.succeed(None)
+    return value
+
+assert thread.call(answer, 7) == 7
+
+async def fails():
+    raise ValueError("words")
+
+try:
+    thread.call(fails)
+except ValueError as error:
+    assert str(error) == "words"
+else:
+    raise AssertionError
+
+cancelled = []
+
+async def waits():
+    reactor.callLater(0, os.kill, os.getpid(), signal.SIGINT)
+    try:
+        await defer.Deferred()
+    except defer.CancelledError:
+        cancelled.append(True)
+        raise
+
+try:
+    thread.call(waits)
+except KeyboardInterrupt:
+    assert cancelled
+else:
+    raise AssertionError
+
+class Child(protocol.ProcessProtocol):
+    def __init__(self):
+        self.ended = defer.Deferred()
+
+    def processEnded(self, reason):
+        self.ended.callback(reason.value.exitCode)
+
+async def child():
+    proto = Child()
+    reactor.spawnProcess(proto, "/bin/sh", ["sh", "-c", "exit 5"])
+    return await proto.ended
+
+assert thread.call(child) == 5
+print("all well")
+os._exit(0)
+"""
+
+
+def test_results_errors_interruptions_and_children() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stdout == "all well\n", done.stderr
