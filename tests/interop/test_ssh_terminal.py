@@ -43,7 +43,7 @@ def logIn(screen: Screen, host: Host, *options: str, command: str = REMOTE_SHELL
 
 class TestSession:
     def test_a_shell(self, screen: Screen, sshd: Host) -> None:
-        """Without a command it is the shell of the user, on a terminal, of the same type as here."""
+        """Without a command it is the shell of the user, on a terminal of the type here."""
         screen.start([*limpetSsh(sshd), sshd.destination])
         screen.type("PS1='ready> '; clear", "Enter")
         screen.waitFor(PROMPT)

@@ -231,6 +231,8 @@ class Login:
         self._channel: AttachedChannel | None = None
         self._terminal: RawTerminal | None = None
         self._escapes: EscapeReader | None = None
+        self._forwards: Any = None
+        self._lendsAgent = False
         self._isOver = False
 
     # ── beginning ─────────────────────────────────────────────────────────────────────────────
@@ -265,9 +267,61 @@ class Login:
         self._finish(OWN_FAILURE)
 
     def _connected(self, connection: ClientConnection) -> None:
+        config = self._config
         self._connection = connection
         connection.closed.addCallback(self._lost).addErrback(self._bug)
         self._describe(connection)
+        self._lendAgent(connection)
+        if not (config.localForwards or config.remoteForwards or config.dynamicForwards):
+            self._proceed()
+            return
+        starting = self._startForwards(connection)
+        starting.addCallbacks(lambda _: self._proceed(), self._notForwarded)
+        starting.addErrback(self._bug)
+
+    def _lendAgent(self, connection: ClientConnection) -> None:
+        """Let the server ask our agent, where the configuration says so and there is one."""
+        path = self._config.forwardAgentPath or os.environ.get("SSH_AUTH_SOCK")
+        if not self._config.forwardAgent or not path:
+            return
+        from limpet.client.agent import AgentForwarding
+
+        self._lendsAgent = True
+        lent = AgentForwarding(self._reactor, path)
+        lent.isAllowed = True
+        service: Any = connection.connection
+        service.agentForwarding = lent
+
+    def _startForwards(self, connection: ClientConnection) -> defer.Deferred[None]:
+        from limpet.client.forwards import Forwards
+
+        config = self._config
+        self._forwards = Forwards(
+            self._reactor,
+            connection.connection,
+            config.gatewayPorts,
+            self._tell,
+            config.streamLocalBindUnlink,
+        )
+
+        def started(told: list[str]) -> None:
+            for text in told:
+                self._tell(text)
+
+        starting: defer.Deferred[list[str]] = self._forwards.start(config)
+        return starting.addCallback(started)
+
+    def _notForwarded(self, reason: Failure) -> None:
+        if not reason.check(ClientError):
+            reason.raiseException()
+        if not self._isOver:
+            self._messages.say(reason.getErrorMessage(), Loudness.ERROR)
+            self._finish(OWN_FAILURE)
+
+    def _proceed(self) -> None:
+        """All is prepared: run what was asked for."""
+        if self._isOver:
+            return
         if self._invocation.forks:
             self._goToBackground()
         if self._invocation.forwardTo is not None:
@@ -347,7 +401,7 @@ class Login:
             environment=tuple(
                 (os.fsencode(name), os.fsencode(value)) for name, value in variables.items()
             ),
-            forwardsAgent=self._forwardsAgent(),
+            forwardsAgent=self._lendsAgent,
         )
         if self._wantsTerminal(kind):
             request.term = os.fsencode(variables.get("TERM", os.environ.get("TERM", "")))
@@ -450,14 +504,14 @@ class Login:
         messages.loudness = Loudness(min(max(messages.loudness + step, 1), Loudness.DEBUG3))
         self._tell(f"LogLevel is {messages.loudness.name} now")
 
-    @staticmethod
-    def _channelList(connection: ClientConnection) -> str:
-        lines = []
+    def _channelList(self, connection: ClientConnection) -> str:
+        listening = [] if self._forwards is None else self._forwards.open
+        lines = [f"  forwarding {forward.words}\n" for forward in listening]
         for number, channel in sorted(connection.connection.channels.items()):
             name = shown(channel.name or b"")
             waits = f", {channel.bufferedBytes} bytes wait" if channel.bufferedBytes else ""
             lines.append(f"  #{number} {name}{waits}\n")
-        return "".join(["Open channels:\n", *lines])
+        return "".join(["Open on this connection:\n", *lines])
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────
 
