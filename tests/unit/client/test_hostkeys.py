@@ -128,6 +128,10 @@ class TestKnownKeys:
         with pytest.raises(HostKeyRefused):
             verify(setup(lineOf(b"[web]:2222"), port=2223), KEY)
 
+    def test_another_server_at_an_unusual_port_is_new(self, setup: Setup) -> None:
+        config = setup(lineOf(b"web", OTHER), port=2222, strictHostKeyChecking="accept-new")
+        assert verify(config, KEY)
+
     def test_under_an_alias_without_its_port(self, setup: Setup) -> None:
         assert verify(setup(lineOf(b"alias"), hostKeyAlias="alias", port=2222), KEY)
         with pytest.raises(HostKeyRefused):

@@ -73,6 +73,7 @@ class TestLines:
             b"a ssh-rsa " + lineOf(b"").split()[1],
             b"@other " + lineOf(b"a"),
             b"@revoked @revoked " + lineOf(b"a"),
+            b"@revoked " + lineOf(b"@cert-authority"),
             b"@revoked",
             lineOf(b"|1|AAAA|AAAA"),
             lineOf(b"|1|" + b"A" * 28),
