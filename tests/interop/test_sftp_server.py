@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 import os
 import shutil
+import socket
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from benchmarks.servers import Workplace
+from benchmarks.servers import ROOT, Server, Workplace, freePort
 from tests.interop.host import IS_LIMPET, Host, environmentFor, poll, running
 from tests.interop.peers import requireModule, requirePeer
 
@@ -499,3 +501,38 @@ def test_memory_stays_bounded(host: Host, tmp_path: Path) -> None:
         assert client.returncode == 0
     host.waitUntilIdle()
     assert max(peaks) - idle < 32 * MEBIBYTE
+
+
+# ── the example ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.skipif(not IS_LIMPET, reason="an example of ours")
+def test_the_example_of_docs_sftp(work: Workplace, tmp_path: Path) -> None:
+    port = freePort()
+    command = [sys.executable, str(ROOT / "examples" / "sftpServer.py"), str(port)]
+    command += [str(work.hostKey), str(work.authorizedKeys)]
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+    try:
+        poll(lambda: listens(port) or process.poll() is not None, SECONDS, "the example listens")
+        assert process.poll() is None, log.read_text()
+        host = Host(work, Server("example", port, process, log))
+        (tmp_path / "file").write_bytes(data := os.urandom(3_000_000))
+        text = sftp(
+            host,
+            f"ls -l\nget welcome.txt {tmp_path}/\nput {tmp_path}/file there\n"
+            f"rename there moved\nget moved {tmp_path}/back\nls\nrm moved\n-mkdir folder\nls\n",
+        )
+        assert (tmp_path / "welcome.txt").read_bytes() == b"Hello!\n"
+        assert (tmp_path / "back").read_bytes() == data
+        assert text.count("moved") >= 3
+        assert "Traceback" not in log.read_text()
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
