@@ -2,15 +2,18 @@
 
     python run_under_limpet.py MODULE…      prints one JSON object per test
 
-`limpet.install_as_conch()` comes first, so that the tests import Limpet without a change to them.
-This runs in a process of its own, because afterwards `twisted.conch` is not Conch any more.
+`limpet.install_as_conch()` comes first, so that the tests import Limpet without a change to them;
+with ON_CONCH in the environment it does not, which tells how they go on Conch itself. This runs in
+a process of its own, because afterwards `twisted.conch` is not Conch any more.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unittest
+from collections.abc import Iterator
 from typing import Any
 
 from limpet import install_as_conch
@@ -40,13 +43,28 @@ class OneLinePerTest(unittest.TestResult):
         self._say(test, "failed", err.getTraceback() if hasattr(err, "getTraceback") else repr(err))
 
 
+def eachOf(suite: Any) -> Iterator[Any]:
+    """The single tests of a suite."""
+    if hasattr(suite, "__iter__"):
+        for part in suite:
+            yield from eachOf(part)
+    else:
+        yield suite
+
+
 def main(names: list[str]) -> None:
     """Run the tests of the named modules."""
-    install_as_conch()
+    if os.environ.get("ON_CONCH") is None:
+        install_as_conch()
     from twisted.trial.runner import TestLoader
 
     result = OneLinePerTest()
-    TestLoader().loadByNames(names).run(result)
+    for test in eachOf(TestLoader().loadByNames(names)):
+        try:
+            test.run(result)
+        except KeyboardInterrupt:
+            # Trial's word for a reactor that stopped while a test was waiting.
+            result.addError(test, "the reactor stopped")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Checkers: who may log in, by keys in files or in memory, by passwords, by several of them."""
 
+from twisted.cred.credentials import ISSHPrivateKey, IUsernamePassword
+
 from limpet.checkers.files import UnsafeFile, readUserFile
 from limpet.checkers.interactive import (
     KeyboardInteractiveChecker,
@@ -19,6 +21,8 @@ from limpet.interfaces import IAuthorizedKeysDB
 __all__ = [
     "AuthorizedKeysFiles",
     "IAuthorizedKeysDB",
+    "ISSHPrivateKey",
+    "IUsernamePassword",
     "InMemorySSHKeyDB",
     "KeyboardInteractiveChecker",
     "KeyboardInteractivePasswordChecker",

@@ -104,6 +104,53 @@ class Key:
             f"rsa ({material.MIN_RSA_BITS} to {material.MAX_RSA_BITS} bits)"
         )
 
+    # What Conch's applications make keys of numbers with; the names of the numbers are `data`'s.
+
+    @classmethod
+    def _fromRSAComponents(
+        cls,
+        n: int,
+        e: int,
+        d: int | None = None,
+        p: int | None = None,
+        q: int | None = None,
+        u: int | None = None,
+    ) -> Key:
+        if d is None:
+            return cls(material.rsaPublic(n, e))
+        if p is None or q is None:
+            p, q = rsa.rsa_recover_prime_factors(n, e, d)
+        return cls(material.rsaPrivate(n, e, d, p, q))
+
+    @classmethod
+    def _fromDSAComponents(cls, y: int, p: int, q: int, g: int, x: int | None = None) -> Key:
+        if x is None:
+            return cls(material.dsaPublic(p, q, g, y))
+        return cls(material.dsaPrivate(p, q, g, y, x))
+
+    @classmethod
+    def _fromECComponents(
+        cls, x: int, y: int, curve: bytes, privateValue: int | None = None
+    ) -> Key:
+        size = material.CURVES[curve.rpartition(b"-")[2]].size
+        point = b"\4" + x.to_bytes(size, "big") + y.to_bytes(size, "big")
+        return cls._fromECEncodedPoint(point, curve, privateValue)
+
+    @classmethod
+    def _fromECEncodedPoint(
+        cls, encodedPoint: bytes, curve: bytes, privateValue: int | None = None
+    ) -> Key:
+        name = curve.rpartition(b"-")[2]
+        if privateValue is None:
+            return cls(material.ecPublic(name, encodedPoint))
+        return cls(material.ecPrivate(name, encodedPoint, privateValue))
+
+    @classmethod
+    def _fromEd25519Components(cls, a: bytes, k: bytes | None = None) -> Key:
+        if k is None:
+            return cls(material.ed25519Public(a))
+        return cls(material.ed25519Private(a, k))
+
     @classmethod
     def fromFile(
         cls,

@@ -23,6 +23,7 @@ from limpet.crypto.errors import (
 )
 from limpet.crypto.fingerprints import FingerprintFormats
 from limpet.crypto.key import Key
+from limpet.crypto.material import MIN_RSA_BITS
 
 PRIVATE_MODE = 0o600
 PUBLIC_MODE = 0o644
@@ -95,15 +96,13 @@ def _getPersistentRSAKey(location: Any, keySize: int = 4096) -> Key:
 
     Args:
         location: The file, a `FilePath`.
-        keySize: The size of a new key, in bits.
-
-    Raises:
-        ValueError: `keySize` is none that we make.
+        keySize: The size of a new key, in bits; one that is too small to be accepted anywhere is
+            made as large as it has to be.
     """
     directory = location.parent()
     if not directory.exists():
         directory.makedirs()
-    return loadOrCreateKey(location.path, "rsa", keySize)
+    return loadOrCreateKey(location.path, "rsa", max(keySize, MIN_RSA_BITS))
 
 
 def isPrivateToOwner(filename: str | os.PathLike[str]) -> bool:

@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.checkers import ANONYMOUS
+from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.cred.portal import IRealm
 from twisted.logger import Logger
 from twisted.python.components import registerAdapter
@@ -271,8 +272,11 @@ class UnixSSHRealm:
 
         Raises:
             NotImplementedError: `IConchUser` is not among `interfaces`.
+            LoginDenied: Somebody without a name.
             UnauthorizedLogin: There is no such account, or this process cannot run programs as it.
         """
+        if avatarId == ANONYMOUS:
+            raise LoginDenied("nobody logs in without a name")
         if IConchUser not in interfaces:
             raise NotImplementedError("this realm makes IConchUser only")
         account = self.findAccount(avatarId)
