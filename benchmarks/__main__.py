@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import files, measure, report
+from benchmarks import files, measure, report, tunnel
 from benchmarks.servers import BULK_SERVERS, COMMANDS, Server, Workplace, startAll
 
 GIGABYTE = 1e9
@@ -32,6 +32,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--files", type=int, default=1000, help="small files by SFTP, after a large one; 0: no SFTP"
     )
+    parser.add_argument("--no-tunnels", action="store_true", help="nothing through ssh -L")
     parser.add_argument(
         "--quick", action="store_true", help="1 run, 256 MiB, 300 connections, 300 files"
     )
@@ -67,6 +68,8 @@ class Bench:
         self.sftpRate: dict[str, dict[str, list[float]]] = defaultdict(dict)
         self.filesCpu: dict[str, dict[str, list[float]]] = defaultdict(dict)
         self.filesRate: dict[str, dict[str, list[float]]] = defaultdict(dict)
+        self.tunnelCpu: dict[str, dict[str, list[float]]] = defaultdict(dict)
+        self.tunnelRate: dict[str, dict[str, list[float]]] = defaultdict(dict)
         self.file = work.directory / "data"
         self._makeFile()
         self.small = files.makeSmallFiles(work.directory, options.files)
@@ -101,6 +104,8 @@ class Bench:
             for server in servers:
                 if server.name in BULK_SERVERS:
                     self._runFiles(number, server, gigabytes)
+        if not self.options.no_tunnels:
+            self._runTunnels(number, servers, gigabytes)
         if self.options.connections:
             for server in servers:
                 count = self.options.connections
@@ -133,6 +138,29 @@ class Bench:
                 f"{perFile:.3f} CPU ms/file, {perSecond:.0f} files/s"
             )
 
+    def _runTunnels(self, number: int, servers: list[Server], gigabytes: float) -> None:
+        suite = (self.options.suites or list(measure.SUITES))[0]
+        for client, server in tunnel.pairs(servers):
+            for direction in self.options.directions:
+                cost = tunnel.transfer(self.work, server, client, suite, direction, self.file)
+                for end, name, seconds in (
+                    ("server", server.name, cost.serverSeconds),
+                    ("client", client, cost.clientSeconds),
+                ):
+                    other = client if end == "server" else server.name
+                    if other != "openssh":
+                        continue
+                    row = f"{direction}, {suite}, {end}"
+                    self.tunnelCpu[row].setdefault(name, []).append(seconds / gigabytes)
+                row = f"{direction}, {suite}, {client} → {server.name}"
+                rate = gigabytes * 1000 / cost.wallSeconds
+                self.tunnelRate[row].setdefault("MB/s", []).append(rate)
+                say(
+                    f"run {number + 1}: ssh -L: {row}: "
+                    f"{cost.serverSeconds / gigabytes:.3f} CPU s/GB of the server, "
+                    f"{cost.clientSeconds / gigabytes:.3f} of the client, {rate:.0f} MB/s"
+                )
+
     def text(self) -> str:
         names = [server.name for server in self.servers]
         bulk = [name for name in names if name in BULK_SERVERS]
@@ -146,6 +174,10 @@ class Bench:
             parts.append(report.table("SFTP: MB per second", self.sftpRate, bulk, 0))
             parts.append(report.table("SFTP: CPU ms per file", self.filesCpu, bulk, 3))
             parts.append(report.table("SFTP: files per second", self.filesRate, bulk, 0))
+        if self.tunnelCpu:
+            ends = [name for name in tunnel.SERVERS if name in bulk]
+            parts.append(report.table("ssh -L: CPU seconds per GB", self.tunnelCpu, ends, 2))
+            parts.append(report.table("ssh -L: MB per second", self.tunnelRate, ["MB/s"], 0))
         if self.options.connections:
             parts.append(report.table("Connections", self.connectionCpu, names, 2))
             parts.append(report.table("Connections", self.connectionRate, names, 0))

@@ -201,12 +201,16 @@ def _waitForQuiet(server: Server) -> None:
     server.idle = set(treeOf(server.pid))
 
 
+ARGUMENTS: dict[str, Sequence[str]] = {"limpet": ("--allow-forwarding", "local")}
+"""What the benchmark tells a server beyond its own command."""
+
+
 def startAll(names: Sequence[str], work: Workplace) -> list[Server]:
     """Start them in this order; when one fails, those before it are stopped again."""
     servers: list[Server] = []
     try:
         for name in names:
-            servers.append(start(name, work))
+            servers.append(start(name, work, ARGUMENTS.get(name, ())))
     except BaseException:
         for server in servers:
             server.stop()

@@ -17,7 +17,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
@@ -52,6 +52,8 @@ class PromptConnection(tcp.Connection):
         self._pending: deque[bytes | memoryview] = deque()
         self._pendingBytes = 0
         self._gathering = 0
+        self._isReading = False
+        self._afterRead: list[Callable[[], object]] = []
         self._isFull = False
         self._readSize = SMALL_READ_SIZE
         super().__init__(*args, **kwargs)
@@ -74,11 +76,22 @@ class PromptConnection(tcp.Connection):
         elif size < SMALL_READ_SIZE // 4:
             self._readSize = SMALL_READ_SIZE
         self._gathering += 1
+        self._isReading = True
         try:
             self.protocol.dataReceived(data)
         finally:
+            self._isReading = False
+            for action in self._afterRead:
+                action()
+            self._afterRead.clear()
             self.release()
         return None
+
+    def whenRead(self, action: Callable[[], object]) -> bool:
+        """Call `action` when what is just being read is dealt with; False if nothing is."""
+        if self._isReading:
+            self._afterRead.append(action)
+        return self._isReading
 
     # Out.
 

@@ -104,3 +104,25 @@ def test_a_producer_that_is_pulled_from_is_asked_until_it_has_no_more(driver: Dr
     driver.until(lambda: far.lost is not None)
     assert b"".join(far.received) == b"small enough to leave at once" * 50
     port.stopListening()  # type: ignore[no-untyped-call]
+
+
+def test_what_waits_for_the_end_of_a_read_comes_after_all_of_it(driver: Driver) -> None:
+    accepting, dialling = Dialler(), Dialler()
+    port = listen(driver.reactor, "127.0.0.1", 0, accepting)
+    dial(driver.reactor, "127.0.0.1", port.address().port, dialling)
+    driver.until(lambda: dialling.made and accepting.made)
+    near, far = dialling.made[0], accepting.made[0]
+    assert not far.transport.whenRead(lambda: None)
+    events: list[str] = []
+
+    def dataReceived(data: bytes) -> None:
+        assert far.transport.whenRead(lambda: events.append("after"))
+        events.append(data.decode())
+
+    far.dataReceived = dataReceived  # type: ignore[method-assign]
+    for word in ("one", "two"):
+        near.transport.write(word.encode())
+        driver.until(lambda: events[-2:] == [word, "after"])  # noqa: B023 called at once
+    near.transport.loseConnection()
+    driver.until(lambda: far.lost is not None)
+    port.stopListening()  # type: ignore[no-untyped-call]

@@ -79,7 +79,10 @@ class SSHListenForwardingChannel(SSHChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Pass on what the far side sends."""
-        self.client.transport.write(data)
+        if isinstance(self.client, SSHForwardingClient):
+            self.client.send(data)
+        else:
+            self.client.transport.write(data)
 
     def eofReceived(self) -> None:
         """The far side sends no more."""
@@ -266,7 +269,9 @@ class SSHConnectForwardingChannel(SSHChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Pass on what the peer sends."""
-        if self.client is not None:
+        if isinstance(self.client, SSHForwardingClient):
+            self.client.send(data)
+        elif self.client is not None:
             self.client.transport.write(data)
         elif not self._isGone:
             self.clientBuf += data

@@ -47,6 +47,7 @@ class SSHForwardingClient(Protocol):
         self._isOver = False
         self._lingerTimer: Any = None
         self._isProduced = False
+        self._isGathering = False
 
     def connectionMade(self) -> None:
         """The socket is there: let each side hold up the other."""
@@ -76,9 +77,9 @@ class SSHForwardingClient(Protocol):
         """Have what one read of the socket causes leave in one go.
 
         Args:
-            gatherer: The transport under the SSH connection; used if it has `gather`, `release`.
+            gatherer: The transport under the SSH connection; used if it is a `limpet.streams` one.
         """
-        if hasattr(gatherer, "gather") and hasattr(gatherer, "release"):
+        if all(hasattr(gatherer, name) for name in ("gather", "release", "whenRead")):
             self._gatherer = gatherer
 
     def dataReceived(self, data: bytes) -> None:
@@ -94,6 +95,25 @@ class SSHForwardingClient(Protocol):
             self.channel.write(data)
         finally:
             gatherer.release()
+
+    def send(self, data: bytes) -> None:
+        """Send to the socket what the channel brings; all that one read brings in one go."""
+        transport: Any = self.transport
+        gatherer = self._gatherer
+        if (
+            gatherer is not None
+            and not self._isGathering
+            and hasattr(transport, "gather")
+            and gatherer.whenRead(self._release)
+        ):
+            self._isGathering = True
+            transport.gather()
+        transport.write(data)
+
+    def _release(self) -> None:
+        self._isGathering = False
+        transport: Any = self.transport
+        transport.release()
 
     def readConnectionLost(self) -> None:
         """The socket sends no more."""
