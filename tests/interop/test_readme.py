@@ -1,4 +1,4 @@
-"""The README's example, run as it stands there, over Twisted's own transport."""
+"""The README's examples, run as they stand there; the server over Twisted's own transport."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.servers import ROOT, Workplace, freePort
+from tests.interop.host import Host
 from tests.interop.peers import requirePeer
 
+EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 SIZE = 30_000_000
 SECONDS = 60
 
@@ -23,7 +25,7 @@ SECONDS = 60
 @pytest.fixture
 def port(work: Workplace, tmp_path: Path) -> Iterator[int]:
     """Where the example listens; only the port and the file of keys are replaced."""
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    example = EXAMPLES[1]
     number = freePort()
     keys = "checkers.UNIXAuthorizedKeysFiles()"
     assert keys in example
@@ -77,3 +79,24 @@ def test_theExampleLosesNothing(port: int, work: Workplace) -> None:
     assert (
         run(port, work, "sha256sum", sent).split()[0] == hashlib.sha256(sent).hexdigest().encode()
     )
+
+
+def test_theExampleOfAClientRunsACommand(host: Host, work: Workplace, tmp_path: Path) -> None:
+    (tmp_path / ".ssh").mkdir(mode=0o700)
+    (tmp_path / ".ssh" / "config").write_text(
+        f"Host web1\n  HostName 127.0.0.1\n  Port {host.port}\n"
+        f"  User {getpass.getuser()}\n  IdentityFile {work.clientKey}\n"
+        f"  StrictHostKeyChecking accept-new\n  UserKnownHostsFile {tmp_path / 'known'}\n"
+    )
+    script = tmp_path / "example.py"
+    script.write_text(EXAMPLES[0])
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=dict(os.environ, HOME=str(tmp_path), PYTHONPATH=str(ROOT / "src")),
+        stdout=subprocess.PIPE,
+        timeout=SECONDS,
+        check=True,
+        text=True,
+    )
+    assert done.stdout.startswith("Linux ")
+    assert done.stdout.endswith(" 0\n")
