@@ -22,7 +22,7 @@ from typing import Any
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from limpet.unix.descriptors import LARGE_READ_SIZE, ChildInput, ChildOutput
+from limpet.descriptors import LARGE_READ_SIZE, ChildInput, ChildOutput
 
 HIGH_WATER = 1048576
 """Pending output, in bytes, above which whoever writes is asked to stop: half a window."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from limpet.descriptors import Gatherer
 from limpet.files.worker import START
 from limpet.unix.accounts import Account, NotPermitted
-from limpet.unix.descriptors import Gatherer
 from limpet.unix.process import ChildProcess
 from limpet.unix.spawning import UMASK, SpawnFailed
 from limpet.wire.sftp import DRAFT_SYMLINK_CLIENTS

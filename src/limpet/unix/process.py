@@ -41,7 +41,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from limpet.unix.descriptors import (
+from limpet.descriptors import (
     STDERR,
     STDIN,
     STDOUT,

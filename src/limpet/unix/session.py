@@ -21,10 +21,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from limpet.core.authorizedkeys import UNRESTRICTED, Restrictions
+from limpet.descriptors import Gatherer
 from limpet.error import ConchError
 from limpet.interfaces import EnvironmentVariableNotPermitted, ISession, ISessionSetEnv
 from limpet.unix.accounts import Account
-from limpet.unix.descriptors import Gatherer
 from limpet.unix.environment import (
     CLIENT_VARIABLES,
     ClientVariables,

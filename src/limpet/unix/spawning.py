@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from limpet.descriptors import Gatherer, setWindowSize
 from limpet.unix.accounts import Account, NotPermitted, makeIdentityCheck
-from limpet.unix.descriptors import Gatherer, setWindowSize
 from limpet.unix.process import ChildProcess
 
 UMASK = 0o022

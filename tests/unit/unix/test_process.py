@@ -12,7 +12,7 @@ from twisted.internet import process as twistedProcess
 from twisted.internet.interfaces import IConsumer, IProcessTransport, IPushProducer
 from zope.interface.verify import verifyObject
 
-from limpet.unix import descriptors
+from limpet import descriptors
 from limpet.unix.process import HIGH_WATER
 from limpet.unix.spawning import SpawnFailed, Terminal, spawnWithPipes
 from tests.unit.unix.driving import (

@@ -1,7 +1,8 @@
-"""The descriptors between a child process and the reactor: its outputs, its input, its end.
+"""Pipes and terminals under a reactor: read and written at full speed, closed once.
 
-Rule: reads are large once the child shows that it fills its pipe, writes happen at once while
-nothing is pending, and each descriptor is closed exactly once. What it means is `ChildProcess`'s.
+Rule: reads are large once the other side shows that it fills its pipe, writes happen at once while
+nothing is pending, and each descriptor is closed exactly once. What it means is the owner's: a
+child process has three of them (`limpet.unix.process`), and so have we (`limpet.client.stdio`).
 """
 
 from __future__ import annotations
