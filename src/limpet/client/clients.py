@@ -25,12 +25,16 @@ from limpet.client.authenticating import Credentials
 from limpet.client.config import (
     ClientConfig,
     ConfigError,
+    ForwardSpec,
     loadClientConfig,
     parseDestination,
+    parseForward,
     quoted,
 )
 from limpet.client.connecting import ClientConnection
 from limpet.client.errors import ClientError, CommandTimedOut
+from limpet.client.filecopy import RemoteFiles
+from limpet.client.forwards import Forward, Forwards
 from limpet.client.hostpolicy import (
     DocumentedKnownHosts,
     HostKeyPolicy,
@@ -200,6 +204,8 @@ class Client:
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
+        self._reactor = connection.reactor
+        self._forwards: Forwards | None = None
 
     @property
     def config(self) -> ClientConfig:
@@ -253,6 +259,8 @@ class Client:
             nonlocal timedOut
             timedOut = True
             process.abort()
+            # The server may take its time to close the channel, or not even have opened it.
+            done.cancel()
 
         if timeoutSeconds is not None:
             clock = self.connection.transport.clock
@@ -323,6 +331,46 @@ class Client:
         process = RemoteProcess(program, lambda: self.connection.closed, stderr, input)
         self.connection.connection.openChannel(process.channel)
         return process
+
+    # ── files and forwardings ─────────────────────────────────────────────────────────────────
+
+    def files(self) -> defer.Deferred[RemoteFiles]:
+        """The files at the other end, by SFTP.
+
+        Returns:
+            A Deferred of a `limpet.client.filecopy.RemoteFiles`; fails with `RequestRefused`.
+        """
+        return RemoteFiles.open(self.connection.connection, self._reactor)
+
+    def forwardLocal(self, spec: str) -> defer.Deferred[Forward]:
+        """Listen here, and have the server connect: "8080:db.internal:5432" (`ssh -L`).
+
+        Returns:
+            A Deferred of the `limpet.client.forwards.Forward`, which knows its `port` and can be
+            closed; it fails with a `ClientError`.
+        """
+        return self._forwarded(self._forwardings().local, spec)
+
+    def forwardRemote(self, spec: str) -> defer.Deferred[Forward]:
+        """Have the server listen, and connect from here: "8080:localhost:80" (`ssh -R`)."""
+        return self._forwarded(self._forwardings().remote, spec, remote=True)
+
+    def forwardSocks(self, spec: str) -> defer.Deferred[Forward]:
+        """Listen here for SOCKS, and have the server connect wherever it asks: "1080"."""
+        return self._forwarded(self._forwardings().dynamic, spec, dynamic=True)
+
+    def _forwardings(self) -> Forwards:
+        if self._forwards is None:
+            self._forwards = Forwards(self._reactor, self.connection.connection)
+        return self._forwards
+
+    def _forwarded(
+        self, begin: Callable[[ForwardSpec], defer.Deferred[Forward]], spec: str, **kind: bool
+    ) -> defer.Deferred[Forward]:
+        try:
+            return begin(parseForward(spec, **kind))
+        except BadPlace as failure:
+            return defer.fail(ConfigError(f"{spec!r} is no forwarding: {failure}"))
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────
 

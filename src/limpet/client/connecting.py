@@ -102,6 +102,7 @@ class ClientConnection:
     Attributes:
         connection: Its `SSHConnection`, on which channels are opened.
         transport: Its `SSHClientTransport`.
+        reactor: What it runs on.
         config: What it was made from.
         via: The connection to the jump host that carries it, or None.
         provedIdentity: Whether the server asked for anything that proves who the user is. Where it
@@ -112,6 +113,7 @@ class ClientConnection:
     def __init__(self, attempt: _Attempt, transport: ClientTransport) -> None:
         self.connection: SSHConnection = attempt.service
         self.transport = transport
+        self.reactor = attempt.reactor
         self.config = attempt.config
         self.via = attempt.via
         self._reactor = attempt.reactor
@@ -316,6 +318,17 @@ class _Attempt:
         except Exception:  # noqa: BLE001 a policy that breaks vouches for nobody
             self._log.failure("a policy for host keys is broken")
             self._fail(HostKeyRefused(f"the host key of {self.where} cannot be judged"))
+            return self.result
+        try:
+            # As the resolver does, whose own failure at this nobody would hear of.
+            config.hostName.encode("idna")
+        except UnicodeError:
+            self._fail(
+                ConnectFailed(
+                    f"cannot connect to {shown(self.where)}: that is no name of a host; between two"
+                    " dots stand 1 to 63 characters"
+                )
+            )
             return self.result
         self._startTimer()
         if self.via is not None:
