@@ -4,8 +4,8 @@ Rule: what is tried is written down in words, so that a login that fails says wh
 the server would have taken, and which setting keeps something from being tried.
 
 ssh_config(5): PreferredAuthentications, IdentityFile, IdentitiesOnly, IdentityAgent,
-CertificateFile, NumberOfPasswordPrompts, BatchMode, PubkeyAuthentication, PasswordAuthentication,
-KbdInteractiveAuthentication.
+CertificateFile, AddKeysToAgent, NumberOfPasswordPrompts, BatchMode, PubkeyAuthentication,
+PasswordAuthentication, KbdInteractiveAuthentication.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from limpet.client.agent import bindToSession
 from limpet.client.config import ClientConfig
 from limpet.client.errors import AuthenticationFailed, shown
 from limpet.client.identities import (
+    FileIdentity,
     Identity,
     KeyIdentity,
     agentIdentities,
@@ -37,6 +38,7 @@ from limpet.ssh.keys import BadKeyError, Certificate, EncryptedKeyError, Key
 from limpet.ssh.service import SSHService
 from limpet.ssh.userauth import SSHUserAuthClient
 from limpet.ssh.userauth.numbers import MSG_USERAUTH_BANNER
+from limpet.wire.agent import Constraints
 from limpet.wire.errors import WireError
 from limpet.wire.fields import Reader
 from limpet.wire.numbers import DISCONNECT_NO_MORE_AUTH_METHODS_AVAILABLE
@@ -324,8 +326,33 @@ class ConfiguredUserAuth(SSHUserAuthClient):
             self.tried[-1] += f": the server takes it, and it cannot sign: {said}"
             return reason
 
+        if isinstance(publicKey, FileIdentity):
+            publicKey.whenOpened = self._addToAgent
         signing = publicKey.sign(signData, self.signatureAlgorithm, self._askPassphrase)
         return signing.addErrback(failed)
+
+    def _addToAgent(self, key: Key) -> Any:
+        """Give the agent a key that the server takes, as AddKeysToAgent says; it never fails."""
+        wanted, agent = self.config.addKeysToAgent, self.agent
+        if wanted == "no" or agent is None:
+            return None
+        name = key.comment.decode("utf-8", "backslashreplace") or key.displayFingerprint()
+        constraints = Constraints(self.config.addKeysToAgentSeconds, wanted == "confirm")
+
+        def add(answer: object) -> Any:
+            if answer is not True:
+                return None
+            return agent.addIdentity(key.privateBlob(), key.comment, constraints)
+
+        def notAdded(reason: Any) -> None:
+            words = f"the agent did not take the key {name}: {reason.getErrorMessage()}\n"
+            self.ui.warn(words.encode())
+
+        asking: defer.Deferred[Any] = defer.succeed(True)
+        if wanted == "ask":
+            question = f"Add the key {name} to the agent (yes/no)? ".encode()
+            asking = defer.maybeDeferred(self.ui.prompt, question)
+        return asking.addCallback(add).addErrback(notAdded)
 
     def _askPassphrase(self, prompt: bytes) -> defer.Deferred[bytes]:
         return self._ask(prompt, False)
@@ -340,9 +367,8 @@ class ConfiguredUserAuth(SSHUserAuthClient):
 
     def getPassword(self, prompt: bytes | None = None) -> defer.Deferred[bytes] | None:
         """The password that was given, once; then what the user types, some times."""
-        if prompt is None and self.credentials.password is not None:
-            if authentication.PASSWORD in self._passwordGivenTo:
-                return None
+        isGiven = self.credentials.password is not None
+        if prompt is None and isGiven and authentication.PASSWORD not in self._passwordGivenTo:
             self._passwordGivenTo.add(authentication.PASSWORD)
             self.tried.append("the password that was given")
             return defer.succeed(self.credentials.password)

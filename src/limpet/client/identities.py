@@ -109,16 +109,28 @@ class KeyIdentity(Identity):
 
 
 class FileIdentity(Identity):
-    """A private key in a file, read and decrypted when it has to sign."""
+    """A private key in a file, read and decrypted when it has to sign.
+
+    Attributes:
+        whenOpened: Called with the private key before it signs; it waits for a Deferred.
+    """
+
+    whenOpened: Callable[[Key], Any] | None = None
 
     def __init__(self, key: Key, path: Path, certificate: Certificate | None = None) -> None:
         super().__init__(key, str(path), certificate)
         self.path = path
 
     def sign(self, data: bytes, algorithm: bytes, ask: AskPassphrase) -> defer.Deferred[bytes]:
-        return self._load(ask, PASSPHRASE_PROMPTS).addCallback(
-            lambda key: key.sign(data, CERTIFICATE_ALGORITHMS.get(algorithm, algorithm))
-        )
+        def sign(key: Key) -> bytes:
+            return key.sign(data, CERTIFICATE_ALGORITHMS.get(algorithm, algorithm))
+
+        return self._load(ask, PASSPHRASE_PROMPTS).addCallback(self._opened).addCallback(sign)
+
+    def _opened(self, key: Key) -> Any:
+        if self.whenOpened is None:
+            return key
+        return defer.maybeDeferred(self.whenOpened, key).addCallback(lambda ignored: key)
 
     def _load(self, ask: AskPassphrase, left: int) -> defer.Deferred[Key]:
         try:
