@@ -378,6 +378,8 @@ class ConfiguredUserAuth(SSHUserAuthClient):
             self._passwordPrompts += 1
             self.tried.append("a password")
             prompt = self.user + b"@" + self.config.hostName.encode("utf-8") + b"'s password: "
+        else:
+            prompt = self._marked(prompt)
         asking = self._ask(prompt, False)
         return asking.addErrback(self._notAnswered, authentication.PASSWORD)
 
@@ -428,9 +430,12 @@ class ConfiguredUserAuth(SSHUserAuthClient):
             self.ui.show(heading + b"\n")
         answers = []
         for prompt, echo in prompts:
-            where = b"(" + self.user + b"@" + self.config.hostName.encode("utf-8") + b") "
-            answers.append((yield self._ask(where + prompt, echo)))
+            answers.append((yield self._ask(self._marked(prompt), echo)))
         return answers
+
+    def _marked(self, prompt: bytes) -> bytes:
+        """A question of the server's own, so that it looks like none of ours (attacks.md E20)."""
+        return b"(" + self.user + b"@" + self.config.hostName.encode("utf-8") + b") " + prompt
 
 
 class _Accepted:

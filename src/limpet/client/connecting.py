@@ -319,10 +319,7 @@ class _Attempt:
             self._log.failure("a policy for host keys is broken")
             self._fail(HostKeyRefused(f"the host key of {self.where} cannot be judged"))
             return self.result
-        try:
-            # As the resolver does, whose own failure at this nobody would hear of.
-            config.hostName.encode("idna")
-        except UnicodeError:
+        if config.proxyArguments is None and not _isHostName(config.hostName):
             self._fail(
                 ConnectFailed(
                     f"cannot connect to {shown(self.where)}: that is no name of a host; between two"
@@ -517,6 +514,15 @@ class _Attempt:
                 " server, have too many connections (MaxStartups), or not want this address"
             )
         return HandshakeFailed(f"{self.where} closed the connection while keys were exchanged")
+
+
+def _isHostName(name: str) -> bool:
+    """Whether a resolver takes it; of its failure at one that it does not take nobody hears."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _words(reason: Failure) -> str:

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from twisted.internet import defer
 
-from limpet.client.errors import ClientError, CommandFailed, ConnectionEnded
+from limpet.client.errors import ClientError, CommandFailed, ConnectionEnded, shown
 from limpet.client.programs import Ending, Program, ProgramChannel
 
 HIGH_WATER = 1 << 20
@@ -75,9 +75,9 @@ def describeEnding(
         how = f"ended with status {exitStatus}"
     else:
         how = "ended, and the server did not say how"
-    said = stderr.decode("utf-8", "backslashreplace").strip().rpartition("\n")[2]
+    said = shown(stderr.strip().rpartition(b"\n")[2][:200])
     text = f"{command} {how}"
-    return f"{text}: {said[:200]}" if said else text
+    return f"{text}: {said}" if said else text
 
 
 class _Output:

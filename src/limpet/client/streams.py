@@ -89,6 +89,8 @@ class StreamReceiver:
         if self.connected.called:
             self.channel.abortConnection()
             return
+        # Before the protocol has a say in it.
+        self.channel.resumeProducing()
         protocol = self.protocol = self.makeProtocol()
         if protocol is None:
             self.channel.abortConnection()
@@ -109,15 +111,20 @@ class StreamReceiver:
         if self._isConnected:
             self.protocol.dataReceived(data)
         else:
-            self._early.append((False, data))
+            self._wait(False, data)
 
     def errorReceived(self, data: bytes) -> None:
         if not self._isConnected:
-            self._early.append((True, data))
+            self._wait(True, data)
             return
         receive = getattr(self.protocol, "errReceived", None)
         if receive is not None:
             receive(data)
+
+    def _wait(self, isError: bool, data: bytes) -> None:
+        """Keep what comes before anybody can take it, and let no more come than one window."""
+        self._early.append((isError, data))
+        self.channel.pauseProducing()
 
     def outputEnded(self) -> None:
         if self._isConnected and IHalfCloseableProtocol.providedBy(self.protocol):

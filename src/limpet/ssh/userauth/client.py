@@ -62,6 +62,18 @@ MAX_METHODS = 32
 HOST_BOUND_EXTENSION = b"publickey-hostbound@openssh.com"
 """What a server announces that takes signatures over its host key, too; version "0"."""
 
+_SHOWN_WHEN_SENT = frozenset(
+    {
+        authentication.NONE,
+        authentication.PUBLIC_KEY,
+        authentication.HOST_BOUND,
+        authentication.PASSWORD,
+        authentication.KEYBOARD_INTERACTIVE,
+    }
+)
+"""Methods of which we know ourselves whether anything was shown. A server that calls nothing at all
+a partial success makes no proof of it (attacks.md E19)."""
+
 PREFERRED_ALGORITHMS = (*CERTIFICATE_ALGORITHMS, *DEFAULT_SIGNATURE_ALGORITHMS)
 """What we sign with, the one we like best first; SHA-1 is not among them."""
 
@@ -221,7 +233,8 @@ class SSHUserAuthClient(SSHService):
         partialSuccess = reader.boolean()
         reader.end()
         if partialSuccess:
-            self.provedIdentity = True
+            if self.lastAuth not in _SHOWN_WHEN_SENT:
+                self.provedIdentity = True
             hostBound = self.lastAuth == authentication.HOST_BOUND
             self.authenticatedWith.append(authentication.PUBLIC_KEY if hostBound else self.lastAuth)
         elif self.lastAuth == authentication.KEYBOARD_INTERACTIVE and not self._wasAsked:
