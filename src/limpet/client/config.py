@@ -206,7 +206,6 @@ class ClientConfig:
     gatewayPorts: bool = False
     forwardAgent: bool = False
     forwardAgentPath: str | None = None
-    streamLocalBindMask: int = 0o177
     streamLocalBindUnlink: bool = False
     # What was read
     warnings: list[str] = field(default_factory=list)
@@ -604,7 +603,6 @@ class _Builder:
             gatewayPorts=get("gatewayports", False),
             forwardAgent=agent != "no",
             forwardAgentPath=self._forwardedAgent(agent),
-            streamLocalBindMask=get("streamlocalbindmask", 0o177),
             streamLocalBindUnlink=get("streamlocalbindunlink", False),
             warnings=self._warnings,
             notes=self._notes,

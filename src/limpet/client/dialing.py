@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet import defer, error
+from twisted.internet import defer, error, task
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IResolutionReceiver
 from twisted.internet.posixbase import PosixReactorBase
@@ -30,6 +30,9 @@ ATTEMPT_DELAY_SECONDS = 0.25
 
 ADDRESS_SECONDS = 120.0
 """How long one address may take where no ConnectTimeout is set; Linux gives up after 127 s."""
+
+RETRY_SECONDS = 1.0
+"""How long after one of several ConnectionAttempts the next one is made (OpenSSH's number)."""
 
 MAX_ADDRESSES = 32
 """Most addresses of one name that are tried (ours)."""
@@ -50,17 +53,29 @@ _ADDRESS_TYPES = {
 # ── TCP ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def dial(reactor: Any, config: ClientConfig, factory: Any) -> defer.Deferred[Any]:
+@defer.inlineCallbacks
+def dial(reactor: Any, config: ClientConfig, factory: Any) -> Any:
     """Connect by TCP to where `config` says.
 
     Args:
         reactor: Provides IReactorTCP, IReactorTime and IReactorPluggableNameResolver.
-        config: Its hostName, port, addressFamily, bindAddress and connectTimeout count.
+        config: Its hostName, port, addressFamily, bindAddress, connectTimeout and
+            connectionAttempts count.
         factory: Makes the protocol, by `buildProtocol`.
 
     Returns:
         A Deferred of the connected protocol. It fails with `ConnectFailed`; it may be cancelled.
     """
+    for left in reversed(range(max(1, config.connectionAttempts))):
+        try:
+            return (yield _dialOnce(reactor, config, factory))
+        except ConnectFailed:
+            if not left:
+                raise
+        yield task.deferLater(reactor, RETRY_SECONDS)
+
+
+def _dialOnce(reactor: Any, config: ClientConfig, factory: Any) -> defer.Deferred[Any]:
     race = _Race(reactor, config, factory)
     _resolve(reactor, config).addCallbacks(race.start, race.fail)
     return race.winner

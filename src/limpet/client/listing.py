@@ -97,7 +97,6 @@ def configLines(config: ClientConfig) -> list[str]:
     line("connecttimeout", "none" if timeout is None else f"{timeout:g}")
     line("escapechar", "none" if config.escapeChar is None else _char(config.escapeChar))
     line("rekeylimit", " ".join(str(number) for number in config.rekeyLimit))
-    line("streamlocalbindmask", f"0{config.streamLocalBindMask:o}")
     if config.proxyCommand is not None:
         line("proxycommand", _asWritten(written, "proxycommand") or config.proxyCommand)
     if config.proxyJump:

@@ -213,7 +213,6 @@ KEYWORDS: dict[str, Keyword] = _table(
     Keyword("ExitOnForwardFailure", _flag),
     Keyword("GatewayPorts", _flag),
     Keyword("ForwardAgent", one(_forwardAgent)),
-    Keyword("StreamLocalBindMask", one(_octal)),
     Keyword("StreamLocalBindUnlink", _flag),
     # ── What is not heeded, and changes what the connection is ──
     _missing("BindInterface", _text),
@@ -236,6 +235,7 @@ KEYWORDS: dict[str, Keyword] = _table(
     _missing("PermitRemoteOpen", _texts, "any"),
     _missing("PKCS11Provider", _text, "none"),
     _missing("ProxyUseFdpass", _flag, *_OFF),
+    _missing("StreamLocalBindMask", one(_octal), "0177", "177"),
     _missing(
         "Tunnel",
         one(choice("yes", "no", "point-to-point", "ethernet", true="point-to-point", false="no")),
