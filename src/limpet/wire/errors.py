@@ -8,13 +8,15 @@ WireError(ValueError)
 
 from __future__ import annotations
 
+import struct
+
 
 class WireError(ValueError):
     """The bytes do not have the form that the protocol gives them."""
 
 
-class Truncated(WireError):
-    """The bytes end before the value does."""
+class Truncated(WireError, struct.error):
+    """The bytes end before the value does. Applications may know this as a `struct.error`."""
 
 
 class TrailingBytes(WireError):
