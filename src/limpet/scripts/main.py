@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -23,9 +22,6 @@ class ForeignArguments(click.Command):
         """Leave them as they are."""
         ctx.params["arguments"] = tuple(args)
         return []
-
-    def format_help(self, ctx: click.Context, formatter: Any) -> None:
-        """The command prints its own."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
