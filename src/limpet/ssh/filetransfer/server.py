@@ -29,6 +29,10 @@ MAX_OUTSTANDING = 64
 """How many requests of one client may be unanswered (attack table I2; what OpenSSH's client has
 under way by default)."""
 
+MAX_OUTSTANDING_BYTES = 4 * 1024 * 1024
+"""How many bytes of files the requests may be about that are unanswered (ours): enough for a second
+of a slow path, while 64 reads of the longest kind would be four times as much."""
+
 NAMES_PER_REPLY = 100
 """How many entries of a directory one NAME has (OpenSSH's)."""
 
@@ -110,9 +114,11 @@ class FileTransferServer(FileTransferBase):
         openFiles: Handle to `ISFTPFile`, of the files that are open; a copy.
         openDirs: Handle to what `openDirectory` returned, likewise.
         maxOutstanding: How many requests may be unanswered.
+        maxOutstandingBytes: How many bytes they may read and write, all together.
     """
 
     maxOutstanding = MAX_OUTSTANDING
+    maxOutstandingBytes = MAX_OUTSTANDING_BYTES
 
     def __init__(self, data: Any = None, avatar: Any = None) -> None:
         super().__init__()
@@ -120,6 +126,7 @@ class FileTransferServer(FileTransferBase):
         self.client: Any = ISFTPServer(avatar)
         self._handles: HandleTable[OpenFile] = HandleTable(MAX_HANDLES)
         self._outstanding = 0
+        self._outstandingBytes = 0
         self._greeting = False
         self._outputWaits = False
         self._inputHeld = False
@@ -167,7 +174,12 @@ class FileTransferServer(FileTransferBase):
 
     def mayContinue(self) -> bool:
         """Whether one more request may be taken."""
-        return not (self._outputWaits or self._greeting or self._outstanding >= self.maxOutstanding)
+        return not (
+            self._outputWaits
+            or self._greeting
+            or self._outstanding >= self.maxOutstanding
+            or self._outstandingBytes >= self.maxOutstandingBytes
+        )
 
     def _holdInput(self) -> None:
         if not self._inputHeld:
@@ -257,6 +269,7 @@ class FileTransferServer(FileTransferBase):
         entries: Sequence[OpenFile],
         call: Callable[..., Any],
         *arguments: Any,
+        size: int = 0,
     ) -> None:
         """Ask the application, and answer now or when it has the result.
 
@@ -266,6 +279,7 @@ class FileTransferServer(FileTransferBase):
             answer: Called with the result; sends the reply.
             entries: The open files that it concerns, which are not closed meanwhile.
             call: The application's method, with its `arguments`.
+            size: How many bytes of a file it reads or writes.
         """
         try:
             result = call(*arguments)
@@ -277,7 +291,10 @@ class FileTransferServer(FileTransferBase):
             return
         for entry in entries:
             entry.started()
+        self._outstandingBytes += size
         later = _asDeferred(result)
+        if size:
+            later.addBoth(self._bytesDone, size)
         later.addCallbacks(
             lambda value: self._answer(requestId, what, answer, value),
             lambda failure: self._ebStatus(failure, requestId, what),
@@ -285,6 +302,10 @@ class FileTransferServer(FileTransferBase):
         if entries:
             later.addBoth(lambda _: _finished(entries))
         later.addErrback(lambda failure: self._log.failure("an SFTP reply failed", failure))
+
+    def _bytesDone(self, result: Any, size: int) -> Any:
+        self._outstandingBytes -= size
+        return result
 
     def _answer(
         self, requestId: bytes, what: bytes, answer: Callable[[Any], object], result: Any
@@ -408,6 +429,7 @@ class FileTransferServer(FileTransferBase):
             entry.item.readChunk,
             offset,
             length,
+            size=length,
         )
 
     def _cbRead(self, chunk: bytes, requestId: bytes, length: int) -> None:
@@ -429,6 +451,7 @@ class FileTransferServer(FileTransferBase):
             entry.item.writeChunk,
             offset,
             written,
+            size=len(written),
         )
 
     # ── directories ───────────────────────────────────────────────────────────────────────────

@@ -539,6 +539,34 @@ class TestPace:
             b"%d" % number for number in range(200)
         ]
 
+    @pytest.mark.parametrize("kind", [sftp.FXP_READ, sftp.FXP_WRITE])
+    def test_I2_no_more_bytes_are_under_way_than_may_be(
+        self, asker: ServerAsker, kind: int
+    ) -> None:
+        handle, file = asker.openFake()
+        waiting: list[Deferred[Any]] = []
+
+        def chunk(offset: int, data: Any) -> Deferred[Any]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        file.readChunk = file.writeChunk = chunk  # type: ignore[method-assign,assignment]
+        data: Any = 200_000 if kind == sftp.FXP_READ else bytes(200_000)
+        message = NS(bytes([kind]) + sftp.packRequest(kind, 1, handle, 0, data))
+        asker.server.dataReceived(message * 50)
+        assert len(waiting) == 21  # the last one begins below 4 MiB
+        waiting[0].callback(b"x")
+        waiting[1].errback(OSError(errno.EIO, "broken"))
+        assert len(waiting) == 23
+        assert asker.transport.held
+        for one in waiting:
+            if not one.called:
+                one.callback(b"x")
+        # Those that were taken meanwhile, too: appending to a list that is walked is allowed.
+        assert len(waiting) == 50
+        assert len(asker.take()) == 50
+        assert not asker.transport.held
+
     def test_I2_nothing_is_taken_while_replies_wait(self, asker: ServerAsker) -> None:
         asker.files.answers["realPath"] = b"/"
         body = sftp.packRequest(sftp.FXP_REALPATH, 1, b".")
