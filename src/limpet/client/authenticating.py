@@ -367,21 +367,23 @@ class ConfiguredUserAuth(SSHUserAuthClient):
 
     def getPassword(self, prompt: bytes | None = None) -> defer.Deferred[bytes] | None:
         """The password that was given, once; then what the user types, some times."""
-        isGiven = self.credentials.password is not None
-        if prompt is None and isGiven and authentication.PASSWORD not in self._passwordGivenTo:
-            self._passwordGivenTo.add(authentication.PASSWORD)
+        given, method = self.credentials.password, authentication.PASSWORD
+        if prompt is None and given is not None and method not in self._passwordGivenTo:
+            self._passwordGivenTo.add(method)
             self.tried.append("the password that was given")
-            return defer.succeed(self.credentials.password)
-        if self.credentials.only or self._passwordPrompts >= self.config.numberOfPasswordPrompts:
+            return defer.succeed(given)
+        if self.credentials.only:
             return None
         if prompt is None:
+            if self._passwordPrompts >= self.config.numberOfPasswordPrompts:
+                return None
             self._passwordPrompts += 1
             self.tried.append("a password")
             prompt = self.user + b"@" + self.config.hostName.encode("utf-8") + b"'s password: "
         else:
             prompt = self._marked(prompt)
         asking = self._ask(prompt, False)
-        return asking.addErrback(self._notAnswered, authentication.PASSWORD)
+        return asking.addErrback(self._notAnswered, method)
 
     def _notAnswered(self, reason: Any, method: bytes) -> Any:
         if self.tried:
@@ -434,8 +436,9 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         return answers
 
     def _marked(self, prompt: bytes) -> bytes:
-        """A question of the server's own, so that it looks like none of ours (attacks.md E20)."""
-        return b"(" + self.user + b"@" + self.config.hostName.encode("utf-8") + b") " + prompt
+        """A question of the server's own, no line of which looks like ours (attacks.md E20)."""
+        mark = b"(" + self.user + b"@" + self.config.hostName.encode("utf-8") + b") "
+        return mark + prompt.replace(b"\n", b"\n" + mark)
 
 
 class _Accepted:
