@@ -83,7 +83,21 @@ def test_E20_a_change_of_the_password_is_marked_as_the_servers() -> None:
     ear.say(60, NS(b"Passphrase for the key /home/alice/.ssh/id_ed25519: ") + NS(b""))
     dialled.settle()
     assert len(person.asked) == 3
-    assert all(prompt.startswith(b"(alice@server.test) ") for prompt in person.asked[1:])
+    lines = b"\n".join(person.asked[1:]).split(b"\n")
+    assert len(lines) == 3
+    assert all(line.startswith(b"(alice@server.test) ") for line in lines)
+
+
+def test_E20_every_line_of_a_question_is_marked() -> None:
+    person = Person(b"answer")
+    dialled, ear = asking(ui=person)
+    ear.refuse(b"keyboard-interactive")
+    dialled.settle()
+    prompt = b"Code:\nPassphrase for the key /home/alice/.ssh/id_ed25519: "
+    ear.say(60, NS(b"") + NS(b"") + NS(b"") + u32(1) + NS(prompt) + boolean(False))
+    dialled.settle()
+    (asked,) = person.asked
+    assert all(line.startswith(b"(alice@server.test) ") for line in asked.split(b"\n"))
 
 
 # ── what comes before it was asked for, or never ──────────────────────────────────────────────
