@@ -41,6 +41,8 @@ class ReactorThread:
         self._started.wait()
 
     def _main(self) -> None:
+        # What concerns the person's line interrupts the thread that reads it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGWINCH})
         self.reactor.callWhenRunning(self._started.set)
         self.reactor.run(installSignalHandlers=False)
 
