@@ -77,17 +77,6 @@ def pathText(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
 
 
-class _Request:
-    """A request that waits for its reply."""
-
-    __slots__ = ("answer", "expected", "limit")
-
-    def __init__(self, answer: defer.Deferred[Any], expected: int, limit: int) -> None:
-        self.answer = answer
-        self.expected = expected
-        self.limit = limit  # the most data that the reply may have, in bytes
-
-
 class FileTransferClient(FileTransferBase):
     """A protocol that asks an SFTP server. Its transport is a channel with the subsystem `sftp`.
 
@@ -100,6 +89,7 @@ class FileTransferClient(FileTransferBase):
     Attributes:
         serverVersion: The protocol's version, once the server has told it; it is 3.
         serverExtensions: What the server announced then: name to data, both bytes.
+        openRequests: The requests that wait for their reply: id to the Deferred of the result.
         symlinkTargetFirst: Whether SYMLINK names the target before the link, as OpenSSH takes it
             and everybody after it. False for a server that keeps to the draft.
     """
@@ -111,16 +101,14 @@ class FileTransferClient(FileTransferBase):
         self.serverExtensions: dict[bytes, bytes] = {}
         self.symlinkTargetFirst = True
         self.counter = 0
-        self._requests: dict[int, _Request] = {}
+        self.openRequests: dict[int, defer.Deferred[Any]] = {}
+        # What each is answered with where it succeeds; and for a READ how much it may bring.
+        self._expected: dict[int, int] = {}
+        self._mostData: dict[int, int] = {}
         self._ended: Failure | None = None
         self._waitForVersion: list[defer.Deferred[FileTransferClient]] = []
 
     # ── the session ───────────────────────────────────────────────────────────────────────────
-
-    @property
-    def openRequests(self) -> dict[int, defer.Deferred[Any]]:
-        """The requests that wait for their reply: id to the Deferred of the result."""
-        return {number: request.answer for number, request in self._requests.items()}
 
     @property
     def ended(self) -> bool:
@@ -162,10 +150,12 @@ class FileTransferClient(FileTransferBase):
             return
         self._ended = failure
         self._isOver = True
-        requests, self._requests = self._requests, {}
+        requests, self.openRequests = self.openRequests, {}
+        self._expected.clear()
+        self._mostData.clear()
         self._frames.clear()
-        for request in requests.values():
-            request.answer.errback(failure)
+        for answer in requests.values():
+            answer.errback(failure)
         waiting, self._waitForVersion = self._waitForVersion, []
         for ready in waiting:
             ready.errback(failure)
@@ -200,9 +190,9 @@ class FileTransferClient(FileTransferBase):
         if kind == sftp.FXP_DATA and len(frame) >= _REPLY_HEADER.size:
             # The way of all bulk data: one slice, nothing else is made.
             _, number, length = _REPLY_HEADER.unpack_from(frame)
-            request = self._requests.get(number)
-            if request is not None and length == len(frame) - _REPLY_HEADER.size:
-                self._dataReceived(number, request, frame, length)
+            limit = self._mostData.pop(number, None)
+            if limit is not None and length == len(frame) - _REPLY_HEADER.size:
+                self._dataReceived(number, frame, length, limit)
                 return
         if kind == sftp.FXP_VERSION:
             self.packet_VERSION(frame[1:])
@@ -214,31 +204,33 @@ class FileTransferClient(FileTransferBase):
             handler: Callable[[bytes], None] = getattr(self, f"packet_{sftp.MESSAGE_NAMES[kind]}")
             handler(frame[1:])
 
-    def _dataReceived(self, number: int, request: _Request, frame: bytes, length: int) -> None:
-        if request.expected != sftp.FXP_DATA:
-            raise BadField("DATA in answer to another request")
-        if length > request.limit:
-            raise BadField(f"{length} bytes of data, where {request.limit} were asked for")
-        del self._requests[number]
-        if not length and request.limit:
+    def _dataReceived(self, number: int, frame: bytes, length: int, limit: int) -> None:
+        if length > limit:
+            raise BadField(f"{length} bytes of data, where {limit} were asked for")
+        answer = self._closed(number)
+        if not length and limit:
             # Who took it for progress would ask for ever.
             error = SFTPError(sftp.FX_BAD_MESSAGE, "the server answered a read with no data")
-            request.answer.errback(error)
+            answer.errback(error)
         else:
-            request.answer.callback(frame[_REPLY_HEADER.size :])
+            answer.callback(frame[_REPLY_HEADER.size :])
 
-    def _requestOf(self, reader: Reader, kind: int) -> tuple[int, _Request]:
-        """The number of the request that a reply belongs to, and the request."""
+    def _requestOf(self, reader: Reader, kind: int) -> tuple[int, int]:
+        """The number of the request that a reply belongs to, and what is expected as its reply."""
         number = reader.u32()
-        request = self._requests.get(number)
-        if request is None:
+        if number not in self.openRequests:
             raise BadField(f"a reply to request {number}, which is not open")
-        if kind not in (request.expected, sftp.FXP_STATUS):
+        # An application may have put one there itself: it knows what it waits for.
+        expected = self._expected.get(number, kind)
+        if kind not in (expected, sftp.FXP_STATUS):
             raise BadField(f"{sftp.MESSAGE_NAMES[kind]} in answer to another request")
-        return number, request
+        return number, expected
 
-    def _answer(self, number: int, result: Any) -> None:
-        self._requests.pop(number).answer.callback(result)
+    def _closed(self, number: int) -> defer.Deferred[Any]:
+        """The Deferred of a request that is answered now."""
+        self._expected.pop(number, None)
+        self._mostData.pop(number, None)
+        return self.openRequests.pop(number)
 
     def packet_VERSION(self, data: bytes) -> None:
         """VERSION: uint32 version, then pairs of strings, an extension and its data."""
@@ -257,15 +249,15 @@ class FileTransferClient(FileTransferBase):
     def packet_STATUS(self, data: bytes) -> None:
         """STATUS: uint32 id, uint32 code; then, but not from old servers, message and language."""
         reader = Reader(data)
-        number, request = self._requestOf(reader, sftp.FXP_STATUS)
+        number, expected = self._requestOf(reader, sftp.FXP_STATUS)
         code, message, language = sftp.readStatus(reader)
-        if code == sftp.FX_OK and request.expected in (sftp.FXP_STATUS, sftp.FXP_EXTENDED_REPLY):
-            self._answer(number, (message, language))
+        if code == sftp.FX_OK and expected in (sftp.FXP_STATUS, sftp.FXP_EXTENDED_REPLY):
+            self._closed(number).callback((message, language))
             return
         text, tongue = (raw.decode("utf-8", "backslashreplace") for raw in (message, language))
         error: Exception
         if code == sftp.FX_OK:
-            name = sftp.MESSAGE_NAMES[request.expected]
+            name = sftp.MESSAGE_NAMES[expected]
             text = f"the server says that it succeeded, but sends no {name}"
             error = SFTPError(sftp.FX_BAD_MESSAGE, text)
         elif code == sftp.FX_EOF:
@@ -274,16 +266,17 @@ class FileTransferClient(FileTransferBase):
             error = NotImplementedError(text)
         else:
             error = SFTPError(code, text, tongue)
-        self._requests.pop(number).answer.errback(error)
+        self._closed(number).errback(error)
 
     def packet_HANDLE(self, data: bytes) -> None:
         """HANDLE: uint32 id, string handle."""
         reader = Reader(data)
-        number, request = self._requestOf(reader, sftp.FXP_HANDLE)
+        number, _ = self._requestOf(reader, sftp.FXP_HANDLE)
         handle = reader.string(sftp.MAX_HANDLE_LENGTH)
-        cancelled = request.answer.called
-        self._answer(number, handle)
-        if cancelled:
+        answer = self._closed(number)
+        isCancelled = answer.called
+        answer.callback(handle)
+        if isCancelled:
             self._sendRequest(sftp.FXP_CLOSE, NS(handle)).addErrback(lambda failure: None)
 
     def packet_DATA(self, data: bytes) -> None:
@@ -297,30 +290,33 @@ class FileTransferClient(FileTransferBase):
         """NAME: uint32 id, uint32 count, then filename, longname and attrs, `count` times."""
         reader = Reader(data)
         number, _ = self._requestOf(reader, sftp.FXP_NAME)
-        self._answer(number, sftp.readNames(reader))
+        names = sftp.readNames(reader)
+        self._closed(number).callback(names)
 
     def packet_ATTRS(self, data: bytes) -> None:
         """ATTRS: uint32 id, attrs."""
         reader = Reader(data)
         number, _ = self._requestOf(reader, sftp.FXP_ATTRS)
-        self._answer(number, sftp.readAttrs(reader))
+        attrs = sftp.readAttrs(reader)
+        self._closed(number).callback(attrs)
 
     def packet_EXTENDED_REPLY(self, data: bytes) -> None:
         """EXTENDED_REPLY: uint32 id, then what the request defines."""
         reader = Reader(data)
         number, _ = self._requestOf(reader, sftp.FXP_EXTENDED_REPLY)
-        self._answer(number, reader.rest())
+        self._closed(number).callback(reader.rest())
 
     # ── what goes out ─────────────────────────────────────────────────────────────────────────
 
-    def _open(self, expected: int, limit: int = 0) -> tuple[int, defer.Deferred[Any]]:
+    def _open(self, expected: int) -> tuple[int, defer.Deferred[Any]]:
         """A number for a request, and the Deferred of its result."""
         number = self.counter
-        while number in self._requests:  # after 2**32 requests
+        while number in self.openRequests:  # after 2**32 requests
             number = (number + 1) % MAX_REQUEST_ID
         self.counter = (number + 1) % MAX_REQUEST_ID
         answer: defer.Deferred[Any] = defer.Deferred()
-        self._requests[number] = _Request(answer, expected, limit)
+        self.openRequests[number] = answer
+        self._expected[number] = expected
         return number, answer
 
     def _sendRequest(self, msg: int, data: bytes) -> defer.Deferred[Any]:
@@ -535,7 +531,8 @@ class ClientFile:
         parent = self.parent
         if parent._ended is not None:
             return defer.fail(parent._ended)
-        number, answer = parent._open(sftp.FXP_DATA, length)
+        number, answer = parent._open(sftp.FXP_DATA)
+        parent._mostData[number] = length
         body = u32(number) + self._name + _SPAN.pack(offset, length)
         parent.sendPacket(sftp.FXP_READ, body)
         return answer
