@@ -21,7 +21,7 @@ from benchmarks.processes import cpuSeconds
 from benchmarks.servers import ROOT, Server, Workplace, freePort
 
 SERVERS = ("limpet", "openssh")
-CLIENTS = ("openssh",)
+CLIENTS = ("limpet", "openssh")
 
 CHUNK = 1 << 20
 START_SECONDS = 20.0
