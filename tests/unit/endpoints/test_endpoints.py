@@ -1,4 +1,4 @@
-"""Endpoints as Conch documents them, and what its own lack: errors, status 0, subsystems, shells."""
+"""Endpoints as Conch documents them, and what its lack: errors, status 0, subsystems, shells."""
 
 from __future__ import annotations
 
