@@ -47,7 +47,7 @@ CERTIFICATE = makeCertificate(
 STEPS = (
     "readKnownHosts",
     "hostKeyName",
-    "_revokedKeys",
+    "readRevokedKeys",
     "_certificateOf",
     "_keyOf",
     "_certified",

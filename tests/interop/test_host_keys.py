@@ -22,7 +22,7 @@ import pytest
 import limpet.aio
 from benchmarks.servers import Workplace, start
 from limpet.aio import AuthenticationFailed, HostKeyRefused
-from limpet.core.knownhosts import hashName
+from limpet.core.knownhosts import hashName, parseKnownHosts
 from limpet.wire.fields import NS
 from tests.interop.peers import requirePeer
 
@@ -225,3 +225,60 @@ def test_what_one_remembers_the_other_knows(place: Place, tmp_path: Path) -> Non
     path.write_text("")
     assert askSsh(place, path, "accept-new")
     assert askLimpet(place, path, "yes")
+
+
+class TestUpdateHostKeys:
+    """An sshd tells its other keys, proves them, and both clients put the same ones down."""
+
+    @pytest.mark.parametrize("hashed", ["no", "yes"])
+    def test_the_keys_are_those_that_ssh_learns(
+        self, work: Workplace, place: Place, tmp_path: Path, hashed: str
+    ) -> None:
+        path = tmp_path / "known_hosts"
+        options = {
+            "GlobalKnownHostsFile": "/dev/null",
+            "HashKnownHosts": hashed,
+            "HostKeyAlias": NAME,
+            "StrictHostKeyChecking": "yes",
+            "UpdateHostKeys": "yes",
+        }
+        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        path.write_text(f"{NAME} {place.keys['ed']}\n")
+        command = [requirePeer("ssh"), "-F", "none", "-p", str(place.plain), *words]
+        command += ["-i", str(work.clientKey), "-o", f"UserKnownHostsFile={path}"]
+        subprocess.run(
+            [*command, f"{work.user}@127.0.0.1", "sleep 0.3"],
+            check=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=TIMEOUT_SECONDS,
+        )
+        theirs = path.read_bytes()
+        path.write_text(f"{NAME} {place.keys['ed']}\n")
+
+        async def main() -> None:
+            async with limpet.aio.connect(
+                "127.0.0.1",
+                port=place.plain,
+                user=work.user,
+                keys=[work.clientKey],
+                host_keys=path,
+                options=options,
+                config_files=(),
+                only=True,
+            ) as client:
+                while path.stat().st_size < len(theirs) // 2:
+                    await client.run("true")
+
+        asyncio.run(asyncio.wait_for(main(), TIMEOUT_SECONDS))
+        mine = path.read_bytes()
+        assert (NAME.encode() in mine.partition(b"\n")[2]) is (hashed == "no")
+        assert keysOf(mine) == keysOf(theirs) == {place.keys[name] for name in ("ed", "ec", "rsa")}
+
+
+def keysOf(data: bytes) -> set[str]:
+    """The keys in a file, of the lines that are about the host."""
+    entries, problems = parseKnownHosts(data)
+    assert problems == []
+    assert all(entry.matchesHost(NAME.encode()) for entry in entries)
+    return {" ".join(entry.toLine().decode().split()[1:3]) for entry in entries}

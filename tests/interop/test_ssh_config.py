@@ -34,7 +34,7 @@ OWN_NAMES = frozenset(
     }
 )
 
-OWN_DEFAULTS = frozenset({"identityfile", "requiredrsasize"})
+OWN_DEFAULTS = frozenset({"identityfile", "requiredrsasize", "updatehostkeys"})
 """Keywords whose default is another than OpenSSH 9.2's; compared where a text sets them."""
 
 STRICTER = {

@@ -116,6 +116,7 @@ class ClientConfig:
         proxyArguments: The same as arguments, for running it without a shell; None for none.
         strictHostKeyChecking: "ask", "yes", "accept-new" or "no".
         hostKeyAlias: The name to look for in known_hosts files; None for the host's own.
+        updateHostKeys: Whether further keys of a known host are learnt: "yes", "no" or "ask".
         rekeyLimit: Bytes and seconds after which keys are exchanged; 0 where the default stays.
         ciphers: What to offer, of what Limpet has, in order; likewise `macs`, `kexAlgorithms`, and
             `hostKeyAlgorithms`, which `limpet.client.knownhosts` puts in order for a host.
@@ -175,6 +176,7 @@ class ClientConfig:
     checkHostIP: bool = False
     noHostAuthenticationForLocalhost: bool = False
     revokedHostKeys: str | None = None
+    updateHostKeys: str = "no"
     # Who we are
     identityFiles: list[str] = field(default_factory=list)
     identityFilesGiven: bool = False
@@ -575,6 +577,7 @@ class _Builder:
             checkHostIP=get("checkhostip", False),
             noHostAuthenticationForLocalhost=get("nohostauthenticationforlocalhost", False),
             revokedHostKeys=self._path("revokedhostkeys"),
+            updateHostKeys=get("updatehostkeys", "no"),
             identityFiles=self._identities(),
             identityFilesGiven="identityfile" in self._settings.values,
             certificateFiles=self._paths(self._settings.all("certificatefile"), "certificatefile"),

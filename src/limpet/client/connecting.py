@@ -38,6 +38,7 @@ from limpet.client.errors import (
     RequestRefused,
     shown,
 )
+from limpet.client.hostkeyupdates import HOST_KEYS, HostKeyUpdates
 from limpet.client.hostpolicy import HostKeyPolicy, KnownHostsPolicy
 from limpet.client.interaction import asUserInterface
 from limpet.client.tunnel import dialThrough
@@ -78,16 +79,23 @@ class ClientService(SSHConnection):
     Attributes:
         whenReady: Called once when the user is logged in.
         agentForwarding: What is lent of the agent; None for nothing.
+        hostKeyUpdates: What is done about further keys that the server offers; None for nothing.
     """
 
     def __init__(self, whenReady: Callable[[], None]) -> None:
         super().__init__()
         self._whenReady = whenReady
         self.agentForwarding: AgentForwarding | None = None
+        self.hostKeyUpdates: HostKeyUpdates | None = None
 
     def serviceStarted(self) -> None:
         super().serviceStarted()
         self._whenReady()
+
+    def gotGlobalRequest(self, requestType: bytes, data: bytes) -> Any:
+        if requestType == HOST_KEYS and self.hostKeyUpdates is not None:
+            return self.hostKeyUpdates.offered(data)
+        return super().gotGlobalRequest(requestType, data)
 
     def channel_auth_agent_openssh_com(self, windowSize: int, maxPacket: int, data: bytes) -> Any:
         """The server wants to ask the agent; None, which refuses it, where that was not lent."""
@@ -292,6 +300,8 @@ class _Attempt:
         self.hostKeys = hostKeys
         self.via = via
         self.service = ClientService(self._ready)
+        if config.updateHostKeys != "no" and isinstance(hostKeys, KnownHostsPolicy):
+            self.service.hostKeyUpdates = HostKeyUpdates(config, ui, self.service)
         self.result: defer.Deferred[ClientConnection] = defer.Deferred(self._cancelled)
         self.hostKeyAlgorithms: list[bytes] = []
         self._transport: ClientTransport | None = None

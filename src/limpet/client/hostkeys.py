@@ -151,7 +151,7 @@ def appendLines(path: str, lines: Sequence[bytes]) -> None:
         os.close(descriptor)
 
 
-def _revokedKeys(path: str) -> frozenset[bytes]:
+def readRevokedKeys(path: str) -> frozenset[bytes]:
     """The keys in the file that RevokedHostKeys names.
 
     Raises:
@@ -231,7 +231,7 @@ def checkHostKey(
     entries, problems = readKnownHosts(_files(config))
     name = hostKeyName(config)
     revoked = (
-        frozenset() if config.revokedHostKeys is None else _revokedKeys(config.revokedHostKeys)
+        frozenset() if config.revokedHostKeys is None else readRevokedKeys(config.revokedHostKeys)
     )
     certificate = _certificateOf(keyBlob)
     key = _keyOf(keyBlob) if certificate is None else certificate.key

@@ -46,6 +46,7 @@ def configLines(config: ClientConfig) -> list[str]:
     flag("streamlocalbindunlink", config.streamLocalBindUnlink)
     line("stricthostkeychecking", _trueFalse(config.strictHostKeyChecking))
     flag("tcpkeepalive", config.tcpKeepAlive)
+    line("updatehostkeys", _trueFalse(config.updateHostKeys))
     line("connectionattempts", config.connectionAttempts)
     line("numberofpasswordprompts", config.numberOfPasswordPrompts)
     line("serveralivecountmax", config.serverAliveCountMax)

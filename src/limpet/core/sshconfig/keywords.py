@@ -181,6 +181,7 @@ KEYWORDS: dict[str, Keyword] = _table(
     Keyword("CheckHostIP", _flag),
     Keyword("NoHostAuthenticationForLocalhost", _flag),
     Keyword("RevokedHostKeys", _text),
+    Keyword("UpdateHostKeys", one(choice("yes", "no", "ask", true="yes", false="no"))),
     # ── Who we are ──
     Keyword("IdentityFile", _text, accumulates=True),
     Keyword("CertificateFile", _text, accumulates=True),
@@ -267,7 +268,6 @@ KEYWORDS: dict[str, Keyword] = _table(
     _comfort("SecurityKeyProvider", _text),
     _comfort("SyslogFacility", _text),
     _comfort("TunnelDevice", _text),
-    _comfort("UpdateHostKeys", one(choice("yes", "no", "ask", true="yes", false="no")), *_OFF),
     _comfort("VersionAddendum", _texts, "none"),
     _comfort("VisualHostKey", _flag, *_OFF),
     _comfort("WarnWeakCrypto", _any),
