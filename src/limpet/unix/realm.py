@@ -209,13 +209,15 @@ class FileServerSubsystem:
 
     Args:
         readOnly: Whether this login may change nothing.
+        isForced: Whether its key is for files only.
     """
 
-    def __init__(self, readOnly: bool = False) -> None:
+    def __init__(self, readOnly: bool = False, isForced: bool = False) -> None:
         self.readOnly = readOnly
+        self.isForced = isForced
 
     def start(self, session: Any, proto: Any) -> None:
-        session.startFileServer(proto, self.readOnly)
+        session.startFileServer(proto, self.readOnly, self.isForced)
 
 
 def _makeFileServer(data: bytes, avatar: Any) -> FileServerSubsystem:
@@ -231,7 +233,7 @@ def forcedFileServer(command: bytes) -> FileServerSubsystem | None:
     words = command.split()
     if words[:1] != [b"internal-sftp"] or set(words[1:]) - {b"-R"}:
         return None
-    return FileServerSubsystem(readOnly=b"-R" in words)
+    return FileServerSubsystem(readOnly=b"-R" in words, isForced=True)
 
 
 registerAdapter(UnixSession, UnixConchUser, ISession)

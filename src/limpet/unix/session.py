@@ -45,6 +45,11 @@ MAX_COMMAND = 131072 - 1
 """Longest command, in bytes: what Linux takes as one argument (MAX_ARG_STRLEN, with its NUL)."""
 
 
+NO_SHELLS = frozenset({"nologin", "false"})
+"""The shells of accounts that nobody is to log in to. With OpenSSH's sftp-server, which the shell
+starts, these have no files either."""
+
+
 @dataclass(frozen=True)
 class SessionPolicy:
     """What the server allows in sessions.
@@ -207,14 +212,22 @@ class UnixSession:
         self.avatar.childStarted(child)
         child.start()
 
-    def startFileServer(self, proto: Any, readOnly: bool = False) -> None:
+    def startFileServer(self, proto: Any, readOnly: bool = False, isForced: bool = False) -> None:
         """Start what serves the sftp subsystem.
 
         Args:
             proto: Its process protocol.
             readOnly: Whether this login may change nothing, whatever the policy says.
+            isForced: Whether the login is for files only, by its key's own options.
+
+        Raises:
+            ConchError: The account is closed, by a shell that lets nobody in, and the server or the
+                login is not for files only, where no shell is needed.
         """
         self._checkFree()
+        isForFiles = isForced or self.avatar.policy.files.isConfining
+        if self.avatar.account.shellName in NO_SHELLS and not isForFiles:
+            raise ConchError("the account has no shell, and so no files")
         transport = getattr(self.avatar.conn, "transport", None)
         version = getattr(transport, "otherVersionString", b"") or b""
         policy = self.avatar.policy.files

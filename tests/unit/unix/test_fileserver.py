@@ -92,3 +92,33 @@ def test_a_server_for_files_runs_no_programs(files: FilePolicy) -> None:
         session.execCommand(None, b"id")
     with pytest.raises(ConchError):
         session.getPty(b"xterm", (24, 80, 0, 0), [])
+
+
+class Spawned(Exception):
+    """A worker would have been started."""
+
+
+@pytest.mark.parametrize("shell", ["/usr/sbin/nologin", "/bin/false"])
+def test_an_account_that_is_closed_has_files_only_where_these_are_all_there_is(
+    monkeypatch: pytest.MonkeyPatch, shell: str
+) -> None:
+    def spawn(*arguments: Any) -> None:
+        raise Spawned
+
+    monkeypatch.setattr("limpet.unix.session.spawnFileServer", spawn)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    def sessionOf(shell: str, files: FilePolicy) -> UnixSession:
+        avatar = FakeAvatar(SessionPolicy(files=files))
+        avatar.account = replace(USER, shell=shell)
+        return UnixSession(avatar)  # type: ignore[arg-type]
+
+    with pytest.raises(ConchError):
+        sessionOf(shell, FilePolicy()).startFileServer(None)
+    for session, isForced in [
+        (sessionOf("/bin/sh", FilePolicy()), False),
+        (sessionOf(shell, FilePolicy(root="/srv")), False),
+        (sessionOf(shell, FilePolicy()), True),
+    ]:
+        with pytest.raises(Spawned):
+            session.startFileServer(None, isForced=isForced)
