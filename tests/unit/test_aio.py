@@ -1,0 +1,185 @@
+"""The asyncio face: coroutines over the same client, on the loop that runs, and no more beside."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+import limpet.aio
+from limpet.aio import reactor_for
+from tests.pair.stack import HOST_KEY, UserAuth, makeFactory, pattern
+
+SECONDS = 20.0
+
+
+def onServer(use: Callable[[Callable[..., Any]], Awaitable[Any]]) -> Any:
+    """Run `use` with a function that connects to a server in the same loop."""
+
+    async def main() -> Any:
+        reactor = reactor_for(asyncio.get_running_loop())
+        port = reactor.listenTCP(0, makeFactory(), interface="127.0.0.1")
+
+        def connect(**changes: Any) -> Any:
+            usual: dict[str, Any] = {
+                "port": port.getHost().port,
+                "user": "alice",
+                "password": UserAuth.password,
+                "host_keys": [HOST_KEY.public()],
+                "config_files": (),
+                "only": True,
+            }
+            return limpet.aio.connect("127.0.0.1", **(usual | changes))
+
+        try:
+            return await asyncio.wait_for(use(connect), SECONDS)
+        finally:
+            port.stopListening()
+            await asyncio.sleep(0)
+
+    return asyncio.run(main())
+
+
+def test_run() -> None:
+    async def use(connect: Any) -> Any:
+        async with connect() as client:
+            return await client.run("both 300000")
+
+    result = onServer(use)
+    assert result.stdout == pattern(300000, b"out")
+    assert result.stderr == pattern(300000, b"err")
+    assert result.exitStatus == 7
+
+
+def test_awaitedAndClosedByHand() -> None:
+    async def use(connect: Any) -> Any:
+        client = await connect()
+        await client.run("exit 0", check=True)
+        await client.close()
+        return await client.wait_closed()
+
+    assert onServer(use) is None
+
+
+def test_process() -> None:
+    async def use(connect: Any) -> Any:
+        async with connect() as client:
+            process = await client.start("echo")
+            process.write(b"one\ntwo")
+            await process.drain()
+            first = await process.read_until(b"\n")
+            process.write_eof()
+            rest = await process.read_all()
+            return first, rest, (await process.wait()).exitStatus
+
+    assert onServer(use) == (b"one\n", b"two", 0)
+
+
+def test_lines() -> None:
+    async def use(connect: Any) -> Any:
+        async with connect() as client:
+            process = await client.start("echo")
+            process.write(b"one\ntwo")
+            process.write_eof()
+            return [line async for line in process]
+
+    assert onServer(use) == [b"one\n", b"two"]
+
+
+def test_manyAtOnce() -> None:
+    async def use(connect: Any) -> Any:
+        async with connect() as client:
+            return await asyncio.gather(*(client.run(f"exit {at}") for at in range(8)))
+
+    assert [result.exitStatus for result in onServer(use)] == list(range(8))
+
+
+def test_errorsAreTheSame() -> None:
+    async def use(connect: Any) -> None:
+        with pytest.raises(limpet.aio.AuthenticationFailed):
+            await connect(password="wrong")
+        with pytest.raises(limpet.aio.HostKeyRefused):
+            await connect(host_keys=[])
+        with pytest.raises(limpet.aio.ConnectFailed):
+            await connect(port=1)
+        async with connect() as client:
+            with pytest.raises(limpet.aio.CommandFailed):
+                await client.run("exit 1", check=True)
+            with pytest.raises(limpet.aio.CommandTimedOut):
+                await client.run("wait", timeout=0.01)
+            with pytest.raises(limpet.aio.RequestRefused):
+                await client.subsystem("none")
+
+    onServer(use)
+
+
+def test_aCancelledTaskEndsWhatItHadBegun() -> None:
+    async def use(connect: Any) -> Any:
+        async with connect() as client:
+            task = asyncio.create_task(client.run("wait"))
+            channels = client.twisted.connection.connection.channels
+            while not channels:
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await client.run("exit 0")
+            return len(channels)
+
+    assert onServer(use) == 0
+
+
+def test_aCoroutineMayAnswer() -> None:
+    """What a server asks is put to a coroutine function; here nothing is asked."""
+
+    async def answer(*asked: Any) -> list[bytes]:
+        raise AssertionError("this server asks nothing")
+
+    async def use(connect: Any) -> Any:
+        async with connect(answer=answer) as client:
+            return (await client.run("exit 0")).exitStatus
+
+    assert onServer(use) == 0
+
+
+def test_unknownArguments() -> None:
+    async def use(connect: Any) -> None:
+        with pytest.raises(TypeError):
+            await connect(colour="blue")
+
+    onServer(use)
+
+
+def test_loopsLeaveNothingBehind() -> None:
+    async def use(connect: Any) -> None:
+        async with connect() as client:
+            await client.run("exit 0")
+
+    onServer(use)
+    gc.collect()
+    before, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    for _ in range(5):
+        onServer(use)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
+    # The loop's own thread for looking up names is asyncio's, and ends with it.
+    assert threading.active_count() <= threads
+
+
+def test_installsNoReactor() -> None:
+    program = (
+        "import asyncio, sys, limpet.aio\n"
+        "async def main():\n"
+        "    try: await limpet.aio.connect('127.0.0.1', port=1, config_files=())\n"
+        "    except limpet.aio.ConnectFailed: pass\n"
+        "asyncio.run(main())\n"
+        "sys.exit('twisted.internet.reactor' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
