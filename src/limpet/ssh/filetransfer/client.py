@@ -121,6 +121,7 @@ class FileTransferClient(FileTransferBase):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """The session is over; every request that is open fails."""
+        self.connected = 0
         text = "the SFTP session ended before the server answered"
         self._end(Failure(ConnectionLost(text)))
 
@@ -476,7 +477,7 @@ class FileTransferClient(FileTransferBase):
             targetOffset: Where in it.
         """
         span = struct.pack(">QQ", offset, length)
-        body = NS(source.handle) + span + NS(target.handle) + u64(targetOffset)
+        body = source.handle + span + target.handle + u64(targetOffset)
         return self.extendedRequest(sftp.EXT_COPY_DATA, body)
 
     def getUserNames(
@@ -510,16 +511,19 @@ class ClientFile:
     Args:
         parent: The `FileTransferClient`.
         handle: What the server calls the file.
+
+    Attributes:
+        handle: The same as a string of the wire, with its length, as applications of Conch's know
+            it.
     """
 
     def __init__(self, parent: FileTransferClient, handle: bytes) -> None:
         self.parent = parent
-        self.handle = handle
-        self._name = NS(handle)
+        self.handle = NS(handle)
 
     def close(self) -> defer.Deferred[Any]:
         """Close it. A failure may be the first word of data that the server could not keep."""
-        return self.parent._sendRequest(sftp.FXP_CLOSE, self._name)
+        return self.parent._sendRequest(sftp.FXP_CLOSE, self.handle)
 
     def readChunk(self, offset: int, length: int) -> defer.Deferred[bytes]:
         """Read up to `length` bytes from `offset`.
@@ -533,7 +537,7 @@ class ClientFile:
             return defer.fail(parent._ended)
         number, answer = parent._open(sftp.FXP_DATA)
         parent._mostData[number] = length
-        body = u32(number) + self._name + _SPAN.pack(offset, length)
+        body = u32(number) + self.handle + _SPAN.pack(offset, length)
         parent.sendPacket(sftp.FXP_READ, body)
         return answer
 
@@ -543,7 +547,7 @@ class ClientFile:
         if parent._ended is not None:
             return defer.fail(parent._ended)
         number, answer = parent._open(sftp.FXP_STATUS)
-        name = self._name
+        name = self.handle
         size = len(chunk)
         head = _FRAME_AND_ID.pack(17 + len(name) + size, sftp.FXP_WRITE, number)
         if parent.transport is not None:
@@ -553,15 +557,15 @@ class ClientFile:
 
     def getAttrs(self) -> defer.Deferred[dict[str, Any]]:
         """Its attributes."""
-        return self.parent._sendRequest(sftp.FXP_FSTAT, self._name)
+        return self.parent._sendRequest(sftp.FXP_FSTAT, self.handle)
 
     def setAttrs(self, attrs: Mapping[str, Any]) -> defer.Deferred[Any]:
         """Change those attributes that `attrs` names."""
-        return self.parent._sendRequest(sftp.FXP_FSETSTAT, self._name + sftp.packAttrs(attrs))
+        return self.parent._sendRequest(sftp.FXP_FSETSTAT, self.handle + sftp.packAttrs(attrs))
 
     def sync(self) -> defer.Deferred[Any]:
         """Let the server write it to its disk (fsync@openssh.com)."""
-        return self.parent.extendedRequest(sftp.EXT_FSYNC, self._name)
+        return self.parent.extendedRequest(sftp.EXT_FSYNC, self.handle)
 
 
 class ClientDirectory:
@@ -574,7 +578,7 @@ class ClientDirectory:
 
     def __init__(self, parent: FileTransferClient, handle: bytes) -> None:
         self.parent = parent
-        self.handle = handle
+        self.handle = NS(handle)
         self.filesCache: list[sftp.Name] | None = []
 
     def read(self) -> defer.Deferred[list[sftp.Name]]:
@@ -584,7 +588,7 @@ class ClientDirectory:
             A Deferred of a list of (filename, longname, attrs), never empty. It fails with EOFError
             once all were read.
         """
-        answer = self.parent._sendRequest(sftp.FXP_READDIR, NS(self.handle))
+        answer = self.parent._sendRequest(sftp.FXP_READDIR, self.handle)
         return answer.addCallback(self._notEmpty)
 
     def _notEmpty(self, names: list[sftp.Name]) -> list[sftp.Name]:
@@ -595,7 +599,7 @@ class ClientDirectory:
 
     def close(self) -> defer.Deferred[Any]:
         """Close it."""
-        return self.parent._sendRequest(sftp.FXP_CLOSE, NS(self.handle))
+        return self.parent._sendRequest(sftp.FXP_CLOSE, self.handle)
 
     # Deprecated in Conch itself, and still documented.
 
@@ -617,9 +621,10 @@ class ClientDirectory:
         self.filesCache = names[1:]
         return names[0]
 
-    def _endOfEntries(self, failure: Failure) -> None:
-        self.filesCache = None
+    def _endOfEntries(self, failure: Failure) -> Failure:
         failure.trap(EOFError)
+        self.filesCache = None
+        return failure
 
 
 __all__ = ["ClientDirectory", "ClientFile", "FileTransferClient", "pathBytes", "pathText"]

@@ -208,7 +208,7 @@ class TestReplies:
             assert next(directory)[0] == b"b"
             last = next(directory)
         peer.status(sftp.FX_EOF, 1)
-        assert outcome(last) is None
+        assert isinstance(outcome(last), EOFError)
         with pytest.deprecated_call(), pytest.raises(StopIteration):
             next(directory)
 
