@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from limpet.doctor import Verdict, readTree
 from limpet.ssh.keys import Key, createKeyFiles
 from tests.conch.programs import ROOT, Clients, environment, freePort, started
 from tests.interop.peers import missing
@@ -26,6 +27,19 @@ def onLimpet(*program: str | Path) -> list[str | Path]:
     if not (ENVIRONMENT / "python").exists():
         missing("the environment of applications (script/setup applications)")
     return [ENVIRONMENT / "python", "-m", "limpet.conch", "--", *program]
+
+
+# ── What the doctor says of them before they run ────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("package", ["cowrie/ssh", "lazr/sshserver", "buildbot/manhole.py"])
+def test_theDoctorFindsNothingMissing(package: str) -> None:
+    places = list(ENVIRONMENT.parent.glob(f"lib/python*/site-packages/{package}"))
+    if not places:
+        missing("the environment of applications (script/setup applications)")
+    reading = readTree(places[0])
+    assert [found for found in reading.findings if found.verdict is Verdict.MISSING] == []
+    assert [found for found in reading.findings if found.verdict is Verdict.DIFFERS]
 
 
 # ── Cowrie, a honeypot: overrides nearly all of the transport ───────────────────────────────────

@@ -226,3 +226,17 @@ def agent(
     from limpet.scripts.agent import run
 
     run(path, lifetime, inForeground, command)
+
+
+@main.command("conch-doctor", short_help="Tell what a program written for Twisted Conch needs.")
+@click.argument("target", metavar="MODULE-OR-FOLDER")
+@click.option("--all", "-a", "showsSame", is_flag=True, help="List what is the same, too.")
+def conchDoctor(target: str, showsSame: bool) -> None:
+    """Read a program that was written for Twisted Conch and tell what Limpet changes.
+
+    Each line names a file, a line, and what differs or is missing there. The program is read, not
+    run. Exit status 1 means that something it uses does not exist here.
+    """
+    from limpet.scripts.doctor import run
+
+    raise SystemExit(run(target, showsSame))
