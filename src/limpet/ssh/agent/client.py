@@ -34,6 +34,8 @@ SIGN_SECONDS = 300.0
 
 _ASKS_A_PERSON = frozenset({wire.AGENTC_SIGN_REQUEST, wire.AGENTC_UNLOCK})
 
+_SUCCESS = bytes((wire.AGENT_SUCCESS,))
+
 _RSA_NAMES = frozenset({b"ssh-rsa", b"ssh-rsa-cert-v01@openssh.com"})
 
 _T = TypeVar("_T")
@@ -122,7 +124,7 @@ class SSHAgentClient(Protocol):
             kind = message[0]
             if kind in (wire.AGENT_FAILURE, wire.AGENT_EXTENSION_FAILURE):
                 answer.errback(AgentRefused("the agent refuses"))
-            elif kind == wire.AGENT_SUCCESS:
+            elif message == _SUCCESS:
                 answer.callback(b"")
             else:
                 answer.callback(message)
@@ -268,24 +270,20 @@ class SSHAgentClient(Protocol):
     # ── Extensions ────────────────────────────────────────────────────────────────────────────
 
     def queryExtensions(self) -> Deferred[list[bytes]]:
-        """The names of the extensions that the agent has, as a Deferred of a list."""
+        """The names of the extensions that the agent has, as a Deferred of a list.
 
-        def read(body: bytes) -> list[bytes]:
-            reader = Reader(body)
-            if reader.string() != wire.EXTENSION_QUERY:
-                raise WireError("an answer to another extension")
-            names = []
-            while reader.remaining:
-                names.append(reader.string())
-            return names
+        Agents of before the RFC answer SUCCESS, and the names behind it.
+        """
 
-        answer: Deferred[list[bytes]] = self._ask(
-            wire.AGENTC_EXTENSION,
-            wire.encodeExtension(wire.EXTENSION_QUERY),
-            wire.AGENT_EXTENSION_RESPONSE,
-            read,
-        )
-        return answer
+        def answered(message: bytes) -> list[bytes]:
+            try:
+                return _extensionNames(message)
+            except WireError as error:
+                self._break(f"the agent's answer is damaged: {error}")
+                raise AgentBroken(f"the agent's answer is damaged: {error}") from None
+
+        body = wire.encodeExtension(wire.EXTENSION_QUERY)
+        return self.sendRequest(wire.AGENTC_EXTENSION, body).addCallback(answered)
 
     def bindSession(self, bind: SessionBind) -> Deferred[None]:
         """Say to which SSH session this connection belongs (OpenSSH's PROTOCOL.agent section 1).
@@ -302,3 +300,17 @@ def _typeOf(blob: bytes) -> bytes:
         return Reader(blob).string()
     except WireError:
         return b""
+
+
+def _extensionNames(message: bytes) -> list[bytes]:
+    reader = Reader(message)
+    if message and reader.byte() != wire.AGENT_SUCCESS:
+        reader = Reader(message)
+        if reader.byte() != wire.AGENT_EXTENSION_RESPONSE:
+            raise WireError("an answer to something else")
+        if reader.string() != wire.EXTENSION_QUERY:
+            raise WireError("an answer to another extension")
+    names = []
+    while reader.remaining:
+        names.append(reader.string())
+    return names

@@ -109,6 +109,18 @@ def test_answers(client: Client) -> None:
     assert client.outcome(agent.sendRequest(99, b""), b"\x63body") == b"\x63body"
 
 
+def test_extensions_of_agents_of_before_the_RFC(client: Client) -> None:
+    answer = b"\x06" + NS(b"a") + NS(b"b")
+    assert client.outcome(client.agent.queryExtensions(), answer) == [b"a", b"b"]
+    assert client.outcome(client.agent.queryExtensions(), b"\x06") == []
+    assert isinstance(client.outcome(client.agent.queryExtensions(), b"\x0e"), AgentBroken)
+
+
+def test_a_success_with_something_behind_it_is_none(client: Client) -> None:
+    outcome = client.outcome(client.agent.removeAllIdentities(), b"\x06x")
+    assert isinstance(outcome, AgentBroken)
+
+
 def test_errors_are_conchs() -> None:
     assert issubclass(AgentError, ConchError)
     assert str(AgentBroken("what happened")) == "what happened"
