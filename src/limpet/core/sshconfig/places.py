@@ -80,6 +80,10 @@ def checkHost(name: str) -> str:
     _checkName(name, "host name", _NOT_IN_HOSTS)
     if name in (".", ".."):
         raise BadPlace(f"{name!r} is not a host name")
+    before, percent, _ = name.partition("%")
+    if percent and ":" not in before:
+        # Only the scope of an IPv6 address begins with one; nothing here is decoded.
+        raise BadPlace(f"{name!r} is not a host name: it holds '%'")
     return name
 
 

@@ -38,7 +38,9 @@ class TestNames:
         with pytest.raises(BadPlace):
             checkUser(name)
 
-    @pytest.mark.parametrize("name", ["a/b", "..", ".", "a,b", "*", "a!", "#a", "x" * 256, "a@b"])
+    @pytest.mark.parametrize(
+        "name", ["a/b", "..", ".", "a%00b", "%h", "a,b", "*", "a!", "#a", "x" * 256, "a@b"]
+    )
     def test_what_is_no_host_in_a_path_or_a_list(self, name: str) -> None:
         with pytest.raises(BadPlace):
             checkHost(name)
