@@ -39,6 +39,7 @@ OWN_DEFAULTS = frozenset({"identityfile", "requiredrsasize", "updatehostkeys"})
 
 STRICTER = {
     "Port ssh\n": "services are not looked up by name",
+    "HostName %%h\n": "only the scope of an IPv6 address has a percent sign",
     "ProxyJump -oProxyCommand=x\n": "no host begins with a dash (attacks.md K3)",
     "ProxyCommand nc %d\n": "a token that does not exist is told when the file is read",
     "Match host a all\n": "ssh_config(5): all stands alone",
