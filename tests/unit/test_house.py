@@ -72,7 +72,7 @@ NAMES_WITHOUT_A_PURPOSE = frozenset({"util", "utils", "helper", "helpers", "misc
 # Underscores stand only where a prefix chooses a handler by a name of the protocol, as Conch
 # documents it (`ssh_CHANNEL_DATA`, `request_pty_req`), and in the pack/parse pairs named after one.
 HANDLER_NAME = re.compile(
-    r"_*(ssh|request|packet|global|channel|auth|ext|agentc?|open|opt|cb|eb)_\w+"
+    r"_*(ssh|request|packet|global|channel|auth|ext|agentc?|open|opt|cb|eb|visit)_\w+"
     r"|(parse|pack|unpack)\w*?_(pty_req|window_change|\w+)"
 )
 CAMEL_CASE = re.compile(r"_{0,2}[a-zA-Z][a-zA-Z0-9]*|__[a-z_]+__|_")

@@ -58,14 +58,20 @@ def hashId(stored: bytes) -> bytes | None:
     return kind if dollar and rest and kind in KNOWN_IDS else None
 
 
-def verifyCryptedPassword(stored: bytes, password: bytes) -> bool:
+def verifyCryptedPassword(stored: bytes | str, password: bytes | str) -> bool:
     """Whether `password` is the one that `stored` is a hash of. It takes its time.
 
     Args:
         stored: The field of a shadow file. Anything but a hash of a known kind (an empty one, `*`,
             `!`, `x`) is no password's.
         password: 1 to 1024 bytes without a NUL; anything else is wrong.
+
+    Text is taken for its UTF-8.
     """
+    if isinstance(stored, str):
+        stored = stored.encode("utf-8")
+    if isinstance(password, str):
+        password = password.encode("utf-8")
     kind = hashId(stored)
     if kind is None or not isTriablePassword(password):
         return False
