@@ -12,12 +12,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.servers import ROOT, Workplace
 from tests.interop.host import IS_LIMPET, Host, poll, running
-from tests.interop.peers import requirePeer
+from tests.interop.peers import requireModule, requirePeer
 
 SECONDS = 60.0
 TYPES = ("ed25519", "ecdsa", "rsa")
@@ -226,6 +227,34 @@ def test_ourClientAndOurAgent(agent: Agent) -> None:
     assert json.loads(done.stdout) == WHAT_OUR_CLIENT_GETS
 
 
+def ofPeer(agent: Agent, *arguments: str) -> Any:
+    requireModule(arguments[0])
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.interop.agentPeers", *arguments],
+        env=agent.environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_asyncssh(agent: Agent) -> None:
+    assert ofPeer(agent, "asyncssh") == {
+        "listed": 3,
+        "locked": 0,
+        "left": 2,
+    }
+
+
+def test_paramiko(agent: Agent) -> None:
+    agent.add(*TYPES)
+    assert ofPeer(agent, "paramiko") == {"signed": [True] * 3}
+
+
 WHAT_OUR_CLIENT_GETS = {
     "listed": ["Ed25519", "EC", "EC", "RSA"],
     "same": True,
@@ -404,6 +433,11 @@ def test_twoHopsToTheLast(keyed: Agent, host: Host) -> None:
     hop = sshWith(keyed, host, "-A")
     done = runOver(keyed, hop, hop, sshWith(keyed, host), command="echo third; ssh-add -l; echo $?")
     assert done.stdout == "third\n2\n", done.stderr
+
+
+def test_forwardedByAsyncssh(keyed: Agent, host: Host) -> None:
+    arguments = ("asyncssh", str(host.port), host.user, str(host.knownHosts))
+    assert ofPeer(keyed, *arguments) == {"listed": 1}
 
 
 def test_twoHopsOfOurOwnClient(keyed: Agent, host: Host) -> None:

@@ -7,7 +7,7 @@ refusal tells the one who asks nothing but that it is one.
     SIGN_REQUEST ──▶ signables.recognise ──▶ approve: the key's use, its constraints, the sessions
                      of the connection (agentbinding) ──▶ Approval ──▶ [a person agrees] ──▶ sign
 
-Time is an argument, in seconds since 1970. RFC 9987 sections 3.2 to 3.7.
+Time is an argument, in seconds since 1970. RFC 9987 section 5.
 """
 
 from __future__ import annotations

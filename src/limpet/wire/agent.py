@@ -75,12 +75,12 @@ REQUEST_NAMES: dict[int, str] = {
 
 SIGN_RSA_SHA2_256 = 2
 SIGN_RSA_SHA2_512 = 4
-"""Flags of a sign request (RFC 9987 section 3.6.1)."""
+"""Flags of a sign request (RFC 9987 section 5)."""
 
 CONSTRAIN_LIFETIME = 1
 CONSTRAIN_CONFIRM = 2
 CONSTRAIN_EXTENSION = 255
-"""Types of constraints (RFC 9987 section 3.2.7)."""
+"""Types of constraints (RFC 9987 section 5.2)."""
 
 EXTENSION_QUERY = b"query"
 EXTENSION_SESSION_BIND = b"session-bind@openssh.com"
@@ -213,7 +213,7 @@ class Destination:
 
 @dataclass(frozen=True)
 class Constraints:
-    """What limits the use of a key (RFC 9987 section 3.2.7).
+    """What limits the use of a key (RFC 9987 section 5.2).
 
     Attributes:
         lifetimeSeconds: After which the agent forgets the key; None for never.
