@@ -407,21 +407,41 @@ def test_G12_oneKindAllowsNoOther(driver: Driver, kinds: tuple[str, ...]) -> Non
 # ── G13: whoever does not read ────────────────────────────────────────────────────────────────
 
 
-def test_G13_aClientThatGrantsNoWindowStopsTheSource(tunnel: Tunnel) -> None:
-    """The far end sends for ever; the client has a window of 2**32 - 1 and the network is full."""
+def test_G13_aNetworkThatIsFullStopsAllSources(tunnel: Tunnel) -> None:
+    """The client takes 2**32 - 1 bytes on each channel, and then reads nothing from the network."""
     ends, port = tunnel.target()
     wanted = parseForward(f"0:127.0.0.1:{port}", remote=True)
     forward = tunnel.result(tunnel.forwards.local(wanted))
-    tunnel.connect(forward.port)
-    tunnel.until(lambda: ends.made and ends.made[0].transport)
-    (channel,) = tunnel.server.channels.values()
-    channel.remoteWindowLeft = 2**32 - 1
+    nears = [tunnel.connect(forward.port) for _ in range(40)]
+    tunnel.until(lambda: len(ends.made) == 40 and all(end.transport for end in ends.made))
+    channels = list(tunnel.server.channels.values())
+    for channel in channels:
+        channel.remoteWindowLeft = 2**32 - 1
     tunnel.server.pauseProducing()
-    ends.made[0].transport.write(bytes(32 * 2**20))
+    for end in ends.made:
+        end.transport.write(bytes(2**20))
     tunnel.driver.turn(200)
-    assert 0 < channel.bufferedBytes <= 2**20
-    ends.made[0].transport.abortConnection()
+    assert sum(channel.bufferedBytes for channel in channels) <= 4 * 2**20
     tunnel.server.resumeProducing()
+    tunnel.until(lambda: all(len(near.received) == 2**20 for near in nears))
+    for end in (*nears, *ends.made):
+        end.transport.abortConnection()
+    tunnel.turn(20)
+
+
+def test_G13_aClientThatGrantsNoWindowStopsTheSource(tunnel: Tunnel) -> None:
+    ends, port = tunnel.target()
+    wanted = parseForward(f"0:127.0.0.1:{port}", remote=True)
+    forward = tunnel.result(tunnel.forwards.local(wanted))
+    near = tunnel.connect(forward.port)
+    tunnel.until(lambda: ends.made and ends.made[0].transport)
+    near.transport.pauseProducing()
+    ends.made[0].transport.write(bytes(32 * 2**20))
+    tunnel.turn(200)
+    (channel,) = tunnel.server.channels.values()
+    assert 0 < channel.bufferedBytes <= 2**20
+    for end in (near, ends.made[0]):
+        end.transport.abortConnection()
     tunnel.turn(20)
 
 

@@ -281,6 +281,10 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             f"allow-forwarding: {sorted(unknown)[0]!r} is none of {', '.join(FORWARDING_KINDS)}"
         )
+    if "unix" in settings.allowForwarding and (settings.sftpRoot or settings.readOnly):
+        raise SettingsError(
+            "allow-forwarding: Unix sockets lead out of sftp-root, and are made though read-only"
+        )
     for setting, rules in (
         ("permit-open", settings.permitOpen),
         ("permit-listen", settings.permitListen),

@@ -365,6 +365,9 @@ class SSHChannel:
     def holdOutput(self, reason: int) -> None:
         """Let output wait, until `releaseOutput` is called for the same HOLD_* reason."""
         self._held |= reason
+        if reason == HOLD_TRANSPORT:
+            # Not with its next write: hundreds of channels with one read each are a heap.
+            self._pauseProducer()
 
     def releaseOutput(self, reason: int) -> None:
         """A reason to hold output is gone; send what no other reason holds."""
@@ -376,6 +379,9 @@ class SSHChannel:
         """Something has just begun to wait: whoever writes should pause."""
         self.areWriting = 0
         self.stopWriting()
+        self._pauseProducer()
+
+    def _pauseProducer(self) -> None:
         if self._producer is not None and self._producerStreams and not self._producerPaused:
             self._producerPaused = True
             self._producer.pauseProducing()
@@ -455,7 +461,7 @@ class SSHChannel:
         self._producerPaused = False
         if not streaming:
             self._resumeProducer()
-        elif self._outbound.size or self._extended:
+        elif self._outbound.size or self._extended or self._held & HOLD_TRANSPORT:
             self._producerPaused = True
             producer.pauseProducing()
 

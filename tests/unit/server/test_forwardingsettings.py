@@ -12,7 +12,9 @@ from limpet.server.settings import Settings, SettingsError, load
 
 def test_nothing_is_forwarded_unless_it_is_said() -> None:
     policy = forwardingOf(Settings())
-    assert not (policy.local or policy.remote or policy.unix)
+    assert not policy.local
+    assert not policy.remote
+    assert not policy.unix
     assert not policy.agent
     assert not policy.gatewayPorts
 
@@ -40,6 +42,8 @@ def test_what_is_said(tmp_path: Path) -> None:
     [
         ('allow-forwarding = ["everything"]', "allow-forwarding: 'everything' is none of local"),
         ('permit-open = ["example.org"]', "permit-open: 'example.org' is neither HOST:PORT"),
+        ('allow-forwarding = ["unix"]\nsftp-root = "/srv"', "allow-forwarding: .* sftp-root"),
+        ('allow-forwarding = ["unix"]\nread-only = true', "allow-forwarding: .* read-only"),
         ('permit-listen = ["::1:80"]', "permit-listen: .* brackets"),
     ],
 )
