@@ -343,21 +343,25 @@ class Client:
         return RemoteFiles.open(self.connection.connection, self._reactor)
 
     def forwardLocal(self, spec: str) -> defer.Deferred[Forward]:
-        """Listen here, and have the server connect: "8080:db.internal:5432" (`ssh -L`).
+        """Listen here, and have the server connect (`ssh -L`).
+
+        Args:
+            spec: "8080:db.internal:5432", "127.0.0.1:8080:…", or with paths of Unix sockets. Port 0
+                lets the system choose one.
 
         Returns:
             A Deferred of the `limpet.client.forwards.Forward`, which knows its `port` and can be
             closed; it fails with a `ClientError`.
         """
-        return self._forwarded(self._forwardings().local, spec)
+        return self._forwarded(self._forwardings().local, spec, isDynamic=False)
 
     def forwardRemote(self, spec: str) -> defer.Deferred[Forward]:
         """Have the server listen, and connect from here: "8080:localhost:80" (`ssh -R`)."""
-        return self._forwarded(self._forwardings().remote, spec, remote=True)
+        return self._forwarded(self._forwardings().remote, spec, isDynamic=False)
 
     def forwardSocks(self, spec: str) -> defer.Deferred[Forward]:
         """Listen here for SOCKS, and have the server connect wherever it asks: "1080"."""
-        return self._forwarded(self._forwardings().dynamic, spec, dynamic=True)
+        return self._forwarded(self._forwardings().dynamic, spec, isDynamic=True)
 
     def _forwardings(self) -> Forwards:
         if self._forwards is None:
@@ -365,12 +369,20 @@ class Client:
         return self._forwards
 
     def _forwarded(
-        self, begin: Callable[[ForwardSpec], defer.Deferred[Forward]], spec: str, **kind: bool
+        self,
+        begin: Callable[[ForwardSpec], defer.Deferred[Forward]],
+        spec: str,
+        *,
+        isDynamic: bool,
     ) -> defer.Deferred[Forward]:
         try:
-            return begin(parseForward(spec, **kind))
+            # As of a remote one, whose port may be 0: here the system can choose, too.
+            parsed = parseForward(spec, dynamic=isDynamic, remote=True)
         except BadPlace as failure:
-            return defer.fail(ConfigError(f"{spec!r} is no forwarding: {failure}"))
+            return defer.fail(ConfigError(str(failure)))
+        if parsed.isDynamic is not isDynamic:
+            return defer.fail(ConfigError(f"{spec!r} does not say what to connect to"))
+        return begin(parsed)
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────
 
