@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tests.interop.sshServers import CODE, PASSWORD, USER
 from tests.interop.test_client_peers import peerCalled
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+DOCS = Path(__file__).parents[2] / "docs"
 SECONDS = 60
 
 
@@ -64,6 +66,35 @@ def test_runCommand(home: Path, host: Host) -> None:
     done = run(home, "runCommand.py", "gone", "true")
     assert b"connection refused" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (DOCS / "client.md").read_text(), re.DOTALL)
+
+
+def test_theDocumentsFirstProgram(home: Path, host: Host, tmp_path: Path) -> None:
+    configure(home, host)
+    program = tmp_path / "program.py"
+    program.write_text(BLOCKS[0].replace('"web1"', '"server"'))
+    done = run(home, str(program))
+    assert done.stdout.startswith(b"Filesystem"), done.stderr
+    assert done.stdout.endswith(b" 0\n")
+
+
+def test_theDocumentsEndpoint(home: Path, host: Host, tmp_path: Path) -> None:
+    configure(home, host)
+    program = tmp_path / "program.py"
+    block = next(block for block in BLOCKS if "NewConnection.configured" in block)
+    program.write_text(
+        "from twisted.internet import reactor\n"
+        "from twisted.internet.protocol import Factory, Protocol\n"
+        + block.replace('"web1"', '"server"').replace("uptime", "echo hello")
+        + "class Printer(Protocol):\n"
+        "    def dataReceived(self, data): print(data)\n"
+        "    def connectionLost(self, reason): print(reason.type.__name__); reactor.stop()\n"
+        "endpoint.connect(Factory.forProtocol(Printer))\n"
+        "reactor.run()\n"
+    )
+    assert run(home, str(program)).stdout == b"b'hello\\n'\nCommandSucceeded\n"
 
 
 def test_manyHosts(home: Path, host: Host) -> None:

@@ -105,6 +105,40 @@ class NewConnection:
         self.tty = FilePath(b"/dev/tty") if tty is None else tty
         self.ui = ConsoleUI(self._opener) if ui is None else ui
 
+    @classmethod
+    def configured(
+        cls,
+        reactor: Any,
+        config: ClientConfig,
+        *,
+        keys: Sequence[Key] | None = None,
+        password: bytes | str | None = None,
+        ui: Any = None,
+    ) -> NewConnection:
+        """Connections as the user's configuration says: jump hosts, keys, agent, known hosts.
+
+        Args:
+            reactor: As for `newConnection`.
+            config: From `limpet.client.config.loadClientConfig`.
+            keys: Private keys to log in with, before those of the configuration.
+            password: A password to log in with.
+            ui: As for `newConnection`.
+        """
+        made = cls(
+            reactor,
+            config.hostName,
+            config.port,
+            b"",
+            config.user,
+            keys,
+            password,
+            None,
+            None,
+            ui,
+        )
+        made.config = config
+        return made
+
     def _opener(self) -> Any:
         """The terminal, for the default user interface; where there is none, its answer is no."""
         try:
