@@ -124,6 +124,11 @@ class Meter:
             self._print(f"{files}, {summary(self._bytes, self._clock() - self._start)}")
 
 
+def terminalMeter() -> Meter:
+    """A meter on standard output."""
+    return Meter(Console())
+
+
 def label(path: bytes) -> str:
     """The last part of a path, as wide as every other."""
     name = shown(path.rstrip(b"/").rpartition(b"/")[2] or path)

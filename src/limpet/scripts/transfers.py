@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from limpet._reactor import getReactor
 from limpet.client.config import ClientConfig, ConfigError, loadClientConfig
 from limpet.client.connecting import ClientConnection, connect
@@ -22,7 +20,6 @@ from limpet.client.filecopy import RemoteFiles, openSFTP
 from limpet.client.filecopy.pipes import spawnSFTP
 from limpet.client.terminal import TerminalInterface
 from limpet.scripts.messages import Loudness, Messages, startLogging
-from limpet.scripts.progressbar import Meter
 from limpet.scripts.reactorthread import ReactorThread
 from limpet.scripts.transferoptions import Place, Transfer
 
@@ -45,16 +42,19 @@ class Transfers:
     Attributes:
         messages: Where errors are told.
         thread: The reactor's.
-        meter: Shows progress, or None where nobody wants to see it.
+        meter: Shows progress, a `Meter`; None where nobody wants to see it.
     """
 
     def __init__(self, transfer: Transfer) -> None:
         self.transfer = transfer
         self.messages = Messages()
         self.thread = ReactorThread(getReactor())
-        self.meter: Meter | None = None
+        self.meter: Any = None
         if sys.stdout.isatty() and not transfer.quiet and transfer.batch is None:
-            self.meter = Meter(Console())
+            # Loaded only where it is seen: it takes a tenth of a second.
+            from limpet.scripts.progressbar import terminalMeter
+
+            self.meter = terminalMeter()
         self._connections: list[ClientConnection] = []
         self._ui: TerminalInterface | None = None
 
@@ -93,7 +93,7 @@ class Transfers:
 
     async def _open(self, config: ClientConfig) -> RemoteFiles:
         ui = self._ui = TerminalInterface(
-            self.thread.reactor, self.messages.write, mayAsk=not config.batchMode
+            self.thread.reactor, self.messages.say, mayAsk=not config.batchMode
         )
         connection = await connect(self.thread.reactor, config, ui)
         self._connections.append(connection)
