@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import files, measure, report, tunnel
+from benchmarks import clients, fileclients, files, measure, report, tunnel
 from benchmarks.servers import BULK_SERVERS, COMMANDS, Server, Workplace, startAll
 
 GIGABYTE = 1e9
@@ -32,6 +32,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--files", type=int, default=1000, help="small files by SFTP, after a large one; 0: no SFTP"
     )
+    parser.add_argument(
+        "--clients",
+        default=",".join(clients.COMMANDS),
+        metavar="A,B",
+        help=f"compared with each other at {clients.SERVER}, if that is among the servers",
+    )
     parser.add_argument("--no-tunnels", action="store_true", help="nothing through ssh -L")
     parser.add_argument(
         "--quick", action="store_true", help="1 run, 256 MiB, 300 connections, 300 files"
@@ -44,10 +50,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options.servers = options.servers.split(",")
     options.suites = [suite for suite in options.suites.split(",") if suite]
     options.directions = options.directions.split(",")
+    options.clients = [client for client in options.clients.split(",") if client]
     for given, known in (
         (options.servers, COMMANDS),
         (options.suites, measure.SUITES),
         (options.directions, measure.DIRECTIONS),
+        (options.clients, clients.COMMANDS),
     ):
         if unknown := set(given) - set(known):
             parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
@@ -70,6 +78,11 @@ class Bench:
         self.filesRate: dict[str, dict[str, list[float]]] = defaultdict(dict)
         self.tunnelCpu: dict[str, dict[str, list[float]]] = defaultdict(dict)
         self.tunnelRate: dict[str, dict[str, list[float]]] = defaultdict(dict)
+        self.clientCpu: dict[str, dict[str, list[float]]] = defaultdict(dict)
+        self.clientRate: dict[str, dict[str, list[float]]] = defaultdict(dict)
+        self.clientSession: dict[str, dict[str, list[float]]] = defaultdict(dict)
+        self.fileClientCpu: dict[str, dict[str, list[float]]] = defaultdict(dict)
+        self.fileClientRate: dict[str, dict[str, list[float]]] = defaultdict(dict)
         self.file = work.directory / "data"
         self._makeFile()
         self.small = files.makeSmallFiles(work.directory, options.files)
@@ -100,6 +113,11 @@ class Bench:
                     self.cpuPerGigabyte[row].setdefault(name, []).append(cpu)
                     self.megabytesPerSecond[row].setdefault(name, []).append(rate)
                     say(f"run {number + 1}: {row}: {name} {cpu:.3f} CPU s/GB, {rate:.0f} MB/s")
+        for server in servers:
+            if server.name == clients.SERVER:
+                self._runClients(number, server, gigabytes)
+                if self.options.files:
+                    self._runFileClients(number, server, gigabytes)
         if self.options.files:
             for server in servers:
                 if server.name in BULK_SERVERS:
@@ -116,6 +134,57 @@ class Bench:
                     rate
                 )
                 say(f"run {number + 1}: {server.name} {cpu:.3f} CPU ms, {rate:.0f} connections/s")
+
+    def _runClients(self, number: int, server: Server, gigabytes: float) -> None:
+        turn = number % max(len(self.options.clients), 1)
+        names = self.options.clients[turn:] + self.options.clients[:turn]
+        for suite in self.options.suites:
+            empty = {name: clients.emptySession(self.work, server, name, suite) for name in names}
+            for name, cost in empty.items():
+                for row, seconds in (
+                    ("CPU ms per empty session", cost.cpuSeconds),
+                    ("ms per empty session", cost.wallSeconds),
+                ):
+                    self.clientSession[row].setdefault(name, []).append(seconds * 1000)
+            for direction in self.options.directions:
+                for name in names:
+                    cost = clients.transfer(self.work, server, name, suite, direction, self.file)
+                    row = f"{direction}, {suite}"
+                    cpu = (cost.cpuSeconds - empty[name].cpuSeconds) / gigabytes
+                    rate = gigabytes * 1000 / (cost.wallSeconds - empty[name].wallSeconds)
+                    self.clientCpu[row].setdefault(name, []).append(cpu)
+                    self.clientRate[row].setdefault(name, []).append(rate)
+                    say(
+                        f"run {number + 1}: client {row}: {name} {cpu:.3f} CPU s/GB, "
+                        f"{rate:.0f} MB/s"
+                    )
+
+    def _runFileClients(self, number: int, server: Server, gigabytes: float) -> None:
+        suite = (self.options.suites or list(measure.SUITES))[0]
+        count = self.options.files
+        for name in self.options.clients:
+            empty = fileclients.emptySession(self.work, server, name, suite)
+            for direction in ("get", "put"):
+                large, small = [
+                    fileclients.transfer(self.work, server, name, suite, direction, source)
+                    for source in (self.file, self.small)
+                ]
+                cpu = (large.cpuSeconds - empty.cpuSeconds) / gigabytes
+                rate = gigabytes * 1000 / (large.wallSeconds - empty.wallSeconds)
+                perFile = (small.cpuSeconds - empty.cpuSeconds) * 1000 / count
+                perSecond = count / (small.wallSeconds - empty.wallSeconds)
+                many = f"{direction} {count} files of {files.SMALL_FILE} bytes"
+                for table, row, value in (
+                    (self.fileClientCpu, f"{direction}, {suite}: CPU seconds per GB", cpu),
+                    (self.fileClientCpu, f"{many}: CPU ms per file", perFile),
+                    (self.fileClientRate, f"{direction}, {suite}: MB per second", rate),
+                    (self.fileClientRate, f"{many}: files per second", perSecond),
+                ):
+                    table[row].setdefault(name, []).append(value)
+                say(
+                    f"run {number + 1}: sftp client {direction}: {name} {cpu:.3f} CPU s/GB, "
+                    f"{rate:.0f} MB/s; {perFile:.3f} CPU ms/file, {perSecond:.0f} files/s"
+                )
 
     def _runFiles(self, number: int, server: Server, gigabytes: float) -> None:
         suite = (self.options.suites or list(measure.SUITES))[0]
@@ -169,6 +238,15 @@ class Bench:
             parts.append(report.table("CPU seconds per GB", self.cpuPerGigabyte, bulk, 2))
             parts.append(report.table("MB per second", self.megabytesPerSecond, bulk, 0))
             parts.append(report.table("Session", self.sessionCpu, bulk, 1))
+        if self.clientCpu:
+            tools = self.options.clients
+            parts.append(report.table("Client: CPU seconds per GB", self.clientCpu, tools, 2))
+            parts.append(report.table("Client: MB per second", self.clientRate, tools, 0))
+            parts.append(report.table("Client: session", self.clientSession, tools, 0))
+        if self.fileClientCpu:
+            tools = self.options.clients
+            parts.append(report.table("SFTP client: cost", self.fileClientCpu, tools, 2))
+            parts.append(report.table("SFTP client: speed", self.fileClientRate, tools, 0))
         if self.options.files:
             parts.append(report.table("SFTP: CPU seconds per GB", self.sftpCpu, bulk, 2))
             parts.append(report.table("SFTP: MB per second", self.sftpRate, bulk, 0))

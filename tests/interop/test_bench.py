@@ -35,3 +35,23 @@ def test_a_small_round() -> None:
         *(("download, aes128-gcm, server", "upload, aes128-gcm, server") if IS_LIMPET else ()),
     ):
         assert f"| {row} |" in done.stdout
+
+
+def test_a_small_round_of_clients() -> None:
+    requirePeer("ssh")
+    requirePeer("sshd")
+    requireModule("asyncssh")
+    arguments = ["--servers", "openssh", "--suites", "aes128-gcm", "--runs", "1"]
+    arguments += ["--mebibytes", "8", "--connections", "0", "--files", "0", "--no-tunnels"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=BENCH_SECONDS,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    head = "| Client: CPU seconds per GB | limpet | openssh | asyncssh | limpet ÷ openssh |"
+    assert head in done.stdout
+    assert done.stdout.count("| download, aes128-gcm |") == 4
