@@ -215,6 +215,7 @@ class Client:
         terminal: Terminal | None = None,
         check: bool = False,
         timeout: float | None = None,
+        forward_agent: bool | None = None,
     ) -> Result:
         """Run a command to its end; as `limpet.client.clients.Client.run`."""
         return await _future(
@@ -225,6 +226,7 @@ class Client:
                 terminal=terminal,
                 check=check,
                 timeoutSeconds=timeout,
+                forwardAgent=forward_agent,
             )
         )
 
@@ -235,9 +237,12 @@ class Client:
         env: Mapping[str, str] | None = None,
         terminal: Terminal | None = None,
         stderr: str | None = None,
+        forward_agent: bool | None = None,
     ) -> Process:
         """Start a command, or a shell where there is none; as `limpet.client.clients.Client`'s."""
-        starting = self.twisted.start(command, env=env, terminal=terminal, stderr=stderr)
+        starting = self.twisted.start(
+            command, env=env, terminal=terminal, stderr=stderr, forwardAgent=forward_agent
+        )
         return Process(await _future(starting))
 
     async def subsystem(self, name: str | bytes) -> Process:

@@ -39,6 +39,9 @@ from limpet.wire.numbers import (
 CONNECT_SECONDS = 10.0
 """How long connecting to an agent may take (ours)."""
 
+MAX_SOCKET_PATH = 107
+"""Longest path of a socket, in bytes (unix(7): 108 with its NUL; macOS has 104)."""
+
 MAX_FORWARDED_CONNECTIONS = 16
 """Connections to the agent that a server may have open at once (ours)."""
 
@@ -93,13 +96,11 @@ def connectToAgent(reactor: Any, path: str | None = None, protocol: Any = SSHAge
     where = os.environ.get(AGENT_VARIABLE) if path is None else path
     if not where:
         return fail(AgentBroken(f"there is no agent: {AGENT_VARIABLE} is not set"))
+    if "\0" in where or len(os.fsencode(where)) > MAX_SOCKET_PATH:
+        return fail(AgentBroken(f"{where[:MAX_SOCKET_PATH]!r} is no path that a socket can have"))
     factory = Factory.forProtocol(protocol)
     factory.noisy = False
-    try:
-        endpoint = UNIXClientEndpoint(reactor, where, CONNECT_SECONDS)
-        connecting = endpoint.connect(factory)
-    except (OSError, ValueError) as error:
-        return fail(AgentBroken(f"there is no agent at {where}: {error}"))
+    connecting = UNIXClientEndpoint(reactor, where, CONNECT_SECONDS).connect(factory)
 
     def connected(agent: _ProtocolClient) -> _ProtocolClient:
         agent.clock = reactor

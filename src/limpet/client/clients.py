@@ -32,7 +32,7 @@ from limpet.client.config import (
     quoted,
 )
 from limpet.client.connecting import ClientConnection
-from limpet.client.errors import ClientError, CommandTimedOut
+from limpet.client.errors import ClientError, CommandTimedOut, RequestRefused
 from limpet.client.filecopy import RemoteFiles
 from limpet.client.forwards import Forward, Forwards
 from limpet.client.hostpolicy import (
@@ -228,6 +228,7 @@ class Client:
         terminal: Terminal | None = None,
         check: bool = False,
         timeoutSeconds: float | None = None,
+        forwardAgent: bool | None = None,
     ) -> defer.Deferred[Result]:
         """Run a command to its end.
 
@@ -240,13 +241,19 @@ class Client:
                 its output.
             check: Whether a command that does not end with status 0 is an error.
             timeoutSeconds: When to give it up, and close its channel.
+            forwardAgent: Whether the command may use the agent here, as docs/agent.md says; None
+                for what the configuration says (ForwardAgent).
 
         Returns:
             A Deferred of the `Result`. It fails with `RequestRefused`, `ConnectionEnded`,
             `CommandFailed` (where `check` is true) or `CommandTimedOut`. Cancelling it closes the
             command's channel.
         """
-        program = Program(EXEC, _bytes(command), _environment(env), terminal)
+        try:
+            lends = self._lendsAgent(forwardAgent)
+        except RequestRefused:
+            return defer.fail()
+        program = Program(EXEC, _bytes(command), _environment(env), terminal, lends)
         process = self._open(program, None, input)
         process.collect()
         # Its failure is that of `wait` as well.
@@ -290,6 +297,7 @@ class Client:
         env: Mapping[str, str] | None = None,
         terminal: Terminal | None = None,
         stderr: str | None = None,
+        forwardAgent: bool | None = None,
     ) -> defer.Deferred[RemoteProcess]:
         """Start a command, or a shell, and talk to it while it runs.
 
@@ -299,12 +307,17 @@ class Client:
             terminal: A terminal to run it in; None for pipes.
             stderr: Where its errors go: None for an output of their own,
                 `limpet.client.processes.STDOUT` or `DISCARD`.
+            forwardAgent: As for `run`.
 
         Returns:
             A Deferred of the `RemoteProcess`; it fails with `RequestRefused` or `ConnectionEnded`.
         """
         kind, line = (SHELL, b"") if command is None else (EXEC, _bytes(command))
-        return self._open(Program(kind, line, _environment(env), terminal), stderr).started
+        try:
+            lends = self._lendsAgent(forwardAgent)
+        except RequestRefused:
+            return defer.fail()
+        return self._open(Program(kind, line, _environment(env), terminal, lends), stderr).started
 
     def subsystem(self, name: Text, protocol: Any = None) -> defer.Deferred[Any]:
         """Start a subsystem.
@@ -324,6 +337,23 @@ class Client:
         receiver = StreamReceiver(program, protocol)
         self.connection.connection.openChannel(receiver.channel)
         return receiver.connected
+
+    def _lendsAgent(self, wanted: bool | None) -> bool:
+        """Lend the server the agent, if that is wanted.
+
+        Raises:
+            RequestRefused: It is asked for here, and cannot be; see `ClientConnection.lendAgent`.
+        """
+        if not (self.config.forwardAgent if wanted is None else wanted):
+            return False
+        try:
+            self.connection.lendAgent()
+        except RequestRefused:
+            if wanted:
+                raise
+            # A configuration asks for it wherever there is an agent, as ssh has it.
+            return False
+        return True
 
     def _open(
         self, program: Program, stderr: str | None, input: bytes | IO[bytes] | None = None

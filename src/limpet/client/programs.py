@@ -46,6 +46,9 @@ EXEC = b"exec"
 SHELL = b"shell"
 SUBSYSTEM = b"subsystem"
 
+AGENT_REQUEST = b"auth-agent-req@openssh.com"
+"""Asks to have the agent forwarded; a server that does not is as good as one without agents."""
+
 
 @dataclass(frozen=True)
 class Terminal:
@@ -78,12 +81,14 @@ class Program:
         command: The command line, or the subsystem's name; nothing for a shell.
         environment: Variables to set; most servers take few of them (AcceptEnv).
         terminal: The terminal to run it in; None for pipes.
+        forwardsAgent: Whether it is to have the agent, which was lent to the server before.
     """
 
     kind: bytes = SHELL
     command: bytes = b""
     environment: Mapping[bytes, bytes] = field(default_factory=dict)
     terminal: Terminal | None = None
+    forwardsAgent: bool = False
 
     def __str__(self) -> str:
         if self.kind == EXEC:
@@ -169,6 +174,8 @@ class ProgramChannel(SSHChannel):
 
     def channelOpen(self, specificData: bytes) -> None:
         program, connection = self.program, self.conn
+        if program.forwardsAgent:
+            connection.sendRequest(self, AGENT_REQUEST, b"")
         for name, value in program.environment.items():
             connection.sendRequest(self, b"env", Environment(name, value).encode())
         asked = []
