@@ -176,6 +176,11 @@ CASES: list[Case] = [
     Case("ForwardAgent $FOO\n", "a"),
     Case("ForwardAgent yes\n", "a"),
     Case("LocalForward /tmp/%h ${HOME}/y\n", "abc"),
+    Case("PermitRemoteOpen a:1 [::1]:2 *:3 b:*\n", "a"),
+    Case("PermitRemoteOpen none\n", "a"),
+    Case("PermitRemoteOpen any\n", "a"),
+    Case("PermitRemoteOpen a\n", "a"),
+    Case("PermitRemoteOpen a:x\n", "a"),
     # Files, tokens and variables
     Case("IdentityFile ~/a\nIdentityFile ~/b\nIdentityFile ~/a\n", "a"),
     Case("IdentityFile none\nIdentityFile ~/b\n", "a"),

@@ -129,6 +129,8 @@ class ClientConfig:
         requestTTY: "auto", "yes", "no" or "force".
         sessionType: "default", "none" or "subsystem".
         escapeChar: What begins an escape at the start of a line; None for nothing.
+        permitRemoteOpen: Where a remote dynamic forwarding may lead: hosts and ports, None for any
+            port; None for everywhere.
         forwardAgent: Whether the agent is forwarded; `forwardAgentPath` is its socket, None for
             the usual one.
         addKeysToAgent: "no", "yes", "ask" or "confirm"; `addKeysToAgentSeconds` says how long.
@@ -204,6 +206,7 @@ class ClientConfig:
     localForwards: list[ForwardSpec] = field(default_factory=list)
     remoteForwards: list[ForwardSpec] = field(default_factory=list)
     dynamicForwards: list[ForwardSpec] = field(default_factory=list)
+    permitRemoteOpen: tuple[tuple[str, int | None], ...] | None = None
     exitOnForwardFailure: bool = False
     gatewayPorts: bool = False
     forwardAgent: bool = False
@@ -235,6 +238,15 @@ class ClientConfig:
         if limit:
             policy = replace(policy, maxBytes=limit)
         return replace(policy, maxSeconds=float(seconds)) if seconds else policy
+
+    def mayOpenRemotely(self, host: str, port: int) -> bool:
+        """Whether the server's side may have `host` connected to from here (PermitRemoteOpen)."""
+        if self.permitRemoteOpen is None:
+            return True
+        return any(
+            name in ("*", host.lower()) and number in (None, port)
+            for name, number in self.permitRemoteOpen
+        )
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         """The variables to send: those of `variables` that SendEnv names, and SetEnv's."""
@@ -602,6 +614,7 @@ class _Builder:
             localForwards=self._forwards("localforward"),
             remoteForwards=self._forwards("remoteforward"),
             dynamicForwards=self._forwards("dynamicforward"),
+            permitRemoteOpen=get("permitremoteopen"),
             exitOnForwardFailure=get("exitonforwardfailure", False),
             gatewayPorts=get("gatewayports", False),
             forwardAgent=agent != "no",

@@ -324,14 +324,15 @@ class Forwards:
         self._tell = tell
         self._unlinkSockets = unlinkSockets
         self._sockets = UnixSockets(reactor)
+        self._mayConnect: Callable[[str, int], bool] | None = None
         self.open: list[Forward] = []
 
     def start(self, config: Any) -> Deferred[list[str]]:
         """Start all forwardings of a configuration.
 
         Args:
-            config: Its localForwards, remoteForwards, dynamicForwards and exitOnForwardFailure
-                count.
+            config: Its localForwards, remoteForwards, dynamicForwards, exitOnForwardFailure and
+                permitRemoteOpen count.
 
         Returns:
             A Deferred that fires when each is under way or has failed, with what is to be told: of
@@ -339,6 +340,7 @@ class Forwards:
             first failure where ExitOnForwardFailure is set.
         """
         told: list[str] = []
+        self._mayConnect = getattr(config, "mayOpenRemotely", None)
         kinds = (
             (self.local, config.localForwards),
             (self.dynamic, config.dynamicForwards),
@@ -467,7 +469,7 @@ class Forwards:
         if spec.isDynamic:
 
             def makeDynamic(origin: IAddress, **details: Any) -> SSHChannel:
-                return SocksChannel(self._reactor, **details)
+                return SocksChannel(self._reactor, self._mayConnect, **details)
 
             return makeDynamic, "wherever it is asked to (SOCKS)"
         if spec.targetPath is not None:

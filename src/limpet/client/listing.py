@@ -84,6 +84,7 @@ def configLines(config: ClientConfig) -> list[str]:
     ):
         line("certificatefile", path)
     files = written["globalknownhostsfile"][0].value if "globalknownhostsfile" in written else ()
+    line("permitremoteopen", _permitted(config))
     line("globalknownhostsfile", " ".join(files or config.globalKnownHostsFiles) or "none")
     line("userknownhostsfile", " ".join(config.userKnownHostsFiles) or "none")
     for pattern in config.sendEnv:
@@ -124,6 +125,16 @@ def _trueFalse(word: str) -> str:
 
 def _names(names: Sequence[bytes]) -> str:
     return ",".join(name.decode("ascii") for name in names)
+
+
+def _permitted(config: ClientConfig) -> str:
+    if config.permitRemoteOpen is None:
+        return "any"
+    places = [
+        f"{f'[{host}]' if ':' in host else host}:{'*' if port is None else port}"
+        for host, port in config.permitRemoteOpen
+    ]
+    return " ".join(places) or "none"
 
 
 def _addKeys(config: ClientConfig) -> str:

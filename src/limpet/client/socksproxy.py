@@ -9,6 +9,7 @@ in time what it wants is shown out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -29,7 +30,7 @@ from limpet.ssh.forwarding.channels import (
 from limpet.ssh.forwarding.client import SSHForwardingClient
 from limpet.ssh.forwarding.messages import hostText, packOpen_direct_tcpip
 from limpet.tunnels.dialing import connectTo
-from limpet.wire.numbers import OPEN_CONNECT_FAILED
+from limpet.wire.numbers import OPEN_ADMINISTRATIVELY_PROHIBITED, OPEN_CONNECT_FAILED
 
 NEGOTIATION_SECONDS = 30.0
 """How long a program may take to say what it wants (ours)."""
@@ -162,11 +163,23 @@ class SocksFactory(Factory):
 
 
 class SocksChannel(SSHConnectForwardingChannel):
-    """A program at the server's side of `ssh -R PORT`, which is connected from here."""
+    """A program at the server's side of `ssh -R PORT`, which is connected from here.
 
-    def __init__(self, reactor: Any, **details: Any) -> None:
+    Args:
+        reactor: What connects.
+        mayConnect: Whether a host and port may be connected to; None for all (PermitRemoteOpen).
+        details: What every channel takes.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        mayConnect: Callable[[str, int], bool] | None = None,
+        **details: Any,
+    ) -> None:
         super().__init__(None, **details)
         self._reactor = reactor
+        self._mayConnect = mayConnect
         self._negotiation: SocksNegotiation | None = SocksNegotiation()
         self._timer: Any = None
 
@@ -202,6 +215,8 @@ class SocksChannel(SSHConnectForwardingChannel):
         fault = faultOfHost(host.encode("utf-8", "surrogateescape"), port)
         if fault is not None:
             raise ConchError(fault, OPEN_CONNECT_FAILED)
+        if self._mayConnect is not None and not self._mayConnect(host, port):
+            raise ConchError("not permitted", OPEN_ADMINISTRATIVELY_PROHIBITED)
         return connectTo(self._reactor, host, port, protocol)
 
     def _granted(self, client: Any) -> None:

@@ -336,6 +336,22 @@ class TestOthers:
         found = load(text + "ClearAllForwardings yes")
         assert found.localForwards == found.remoteForwards == found.dynamicForwards == []
 
+    def test_where_a_remote_dynamic_forwarding_may_lead(self, load: Loader) -> None:
+        assert load("").mayOpenRemotely("anything", 1)
+        assert not load("PermitRemoteOpen none").mayOpenRemotely("a", 1)
+        found = load("PermitRemoteOpen A:1 *:2 [::1]:*")
+        assert found.permitRemoteOpen == (("a", 1), ("*", 2), ("::1", None))
+        for host, port, permitted in (
+            ("a", 1, True),
+            ("A", 1, True),
+            ("a", 3, False),
+            ("b", 2, True),
+            ("::1", 9, True),
+            ("::2", 9, False),
+            ("*", 1, False),
+        ):
+            assert found.mayOpenRemotely(host, port) is permitted
+
     def test_a_connection_may_be_refused(self, load: Loader) -> None:
         with pytest.raises(ConfigError, match="given line 1: RefuseConnection: use the gate"):
             load("RefuseConnection use the gate")

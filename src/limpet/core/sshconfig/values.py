@@ -191,6 +191,30 @@ def dynamicForward(value: str) -> Any:
         raise BadValue(str(failure)) from None
 
 
+def permittedTargets(arguments: Sequence[str]) -> tuple[tuple[str, int | None], ...] | None:
+    """Hosts and ports, None for any port; None for "any", and nothing for "none".
+
+    A host may be "*", which stands for every host and is no pattern.
+    """
+    if list(arguments) == ["any"]:
+        return None
+    if list(arguments) == ["none"]:
+        return ()
+    if not arguments:
+        raise BadValue("the value is missing")
+    found: list[tuple[str, int | None]] = []
+    for argument in arguments:
+        host, colon, digits = argument.rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            colon = ""
+        if not (host and colon):
+            raise BadValue(f"{argument!r} is not host:port")
+        found.append((host.lower(), None if digits == "*" else port(digits)))
+    return tuple(found)
+
+
 def assignments(arguments: Sequence[str]) -> tuple[str, ...]:
     """NAME=value, one or more."""
     if not arguments:
