@@ -206,6 +206,9 @@ CASES: list[Case] = [
     Case("GlobalKnownHostsFile /a ~/b\n", "abc"),
     Case("UserKnownHostsFile /x/%q\n", "abc"),
     Case("RemoteCommand none\nRemoteCommand x\n", "abc"),
+    Case("UserKnownHostsFile ~root/x ~/y\n", "abc"),
+    Case("UserKnownHostsFile ~nosuchuser/x\n", "abc"),
+    Case("IdentityAgent ~root/x\n", "abc"),
     # The environment
     Case("SendEnv A B\nSendEnv C_*\n", "a"),
     Case("SendEnv A B\nSendEnv -A\n", "a"),

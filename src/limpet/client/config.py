@@ -429,7 +429,7 @@ class _Machine:
         self._answers: dict[tuple[str, ...], bool] = {}
 
     def include(self, pattern: str, source: Source) -> Iterable[IncludedFile]:
-        path = expandHome(pattern, self.home)
+        path = self.atHome(pattern, source)
         if not os.path.isabs(path):
             base = "/etc/ssh" if source.system else os.path.join(self.home, ".ssh")
             path = os.path.join(base, path)
@@ -438,6 +438,16 @@ class _Machine:
             text = _readRegular(name, source, ownersOnly)
             if text is not None:
                 yield IncludedFile(name, text)
+
+    def atHome(self, path: str, source: Source) -> str:
+        """`path` with a leading ~ or ~USER replaced by that home directory."""
+        expanded = expandHome(path, self.home)
+        if not expanded.startswith("~"):
+            return expanded
+        found = os.path.expanduser(expanded)
+        if found.startswith("~"):
+            raise source.error(f"{path}: there is no such user")
+        return found
 
     def matchExec(self, command: str, source: Source, settings: Settings) -> bool | None:
         if not (self._allowExec or self._wantsExec(settings)):
@@ -579,10 +589,7 @@ class _Builder:
             rekeyLimit=get("rekeylimit", (0, 0)),
             compression=get("compression", False),
             strictHostKeyChecking=get("stricthostkeychecking", "ask"),
-            userKnownHostsFiles=self._paths(
-                get("userknownhostsfile", ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")),
-                "userknownhostsfile",
-            ),
+            userKnownHostsFiles=self._userFiles(),
             globalKnownHostsFiles=self._globalFiles(),
             hashKnownHosts=get("hashknownhosts", False),
             hostKeyAlias=get("hostkeyalias"),
@@ -680,7 +687,9 @@ class _Builder:
             expanded = expandAll(path, self._tokens, self._machine.environment)
         except BadToken as failure:
             raise self._fail(keyword, failure) from None
-        return expandHome(expanded, self._machine.home)
+        if not expanded.startswith("~"):
+            return expanded
+        return self._machine.atHome(expanded, self._settings.source(keyword))
 
     def _path(self, keyword: str) -> str | None:
         path = self._settings.get(keyword)
@@ -688,6 +697,13 @@ class _Builder:
 
     def _paths(self, paths: Iterable[str], keyword: str) -> list[str]:
         return [self._expanded(path, keyword) for path in paths if path != "none"]
+
+    def _userFiles(self) -> list[str]:
+        files = self._settings.get("userknownhostsfile")
+        if files is not None:
+            return self._paths(files, "userknownhostsfile")
+        directory = os.path.join(self._machine.home, ".ssh")
+        return [os.path.join(directory, name) for name in ("known_hosts", "known_hosts2")]
 
     def _globalFiles(self) -> list[str]:
         usual = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
