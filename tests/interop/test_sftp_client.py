@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.servers import COMMANDS, Workplace, pythonCommand
+from benchmarks.servers import COMMANDS, ROOT, Workplace, pythonCommand
 from tests.interop.host import Host, poll, running
 from tests.interop.peers import missing, requireModule, requirePeer
 
@@ -377,6 +378,68 @@ def test_between_two_servers(work: Workplace, tree: Path, tmp_path: Path) -> Non
         target = f"sftp://{two.user}@127.0.0.1:{two.port}/{tmp_path}/copy"
         copied(*given, source, target)
     assert hashes(tmp_path / "copy") == hashes(tree)
+
+
+def programs(work: Workplace, host: Host, home: Path) -> dict[str, str]:
+    """The environment of a person who calls the host "web1"."""
+    ssh = home / ".ssh"
+    ssh.mkdir(mode=0o700, parents=True)
+    (ssh / "known_hosts").write_text(host.knownHosts.read_text())
+    key = ssh / "id_ed25519"
+    key.write_bytes(work.clientKey.read_bytes())
+    key.chmod(0o600)
+    (ssh / "config").write_text(
+        f"Host web1\n HostName 127.0.0.1\n Port {host.port}\n User {host.user}\n"
+        " IdentityAgent none\n"
+    )
+    return {**os.environ, "HOME": str(home)}
+
+
+def test_the_example_and_the_documents_program(
+    work: Workplace, host: Host, tree: Path, tmp_path: Path
+) -> None:
+    environment = programs(work, host, tmp_path / "home")
+    for _ in range(2):  # the second run finds everything there
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "examples/fetchTree.py"), "web1", tree / "d1", "copy"],
+            capture_output=True,
+            timeout=SECONDS,
+            env=environment,
+            cwd=tmp_path,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert hashes(tmp_path / "copy" / "d1") == hashes(tree / "d1")
+    assert done.stdout.endswith(b" files, 0 bytes\n")
+
+    text = (ROOT / "docs/sftp-client.md").read_text()
+    block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0].removeprefix("import limpet\n\n")
+    block = block.replace("/var/log/nginx", f"{tree}/d1").replace(
+        '"public/"', f'"{tmp_path}/public/"'
+    )
+    block = block.replace("*.tmp", f"{tmp_path}/*.tmp").replace('"motd"', f'"{tmp_path}/motd"')
+    indented = "".join(f"    {line}\n" for line in block.splitlines())
+    program = (
+        "import limpet\nfrom twisted.internet import defer, task\n"
+        f"async def main():\n{indented}"
+        "task.react(lambda reactor: defer.Deferred.fromCoroutine(main()))\n"
+    )
+    (tmp_path / "public").mkdir()
+    (tmp_path / "report.pdf").write_bytes(b"report")
+    (tmp_path / "old.tmp").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        timeout=SECONDS,
+        env=environment,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "public" / "report.pdf").read_bytes() == b"report"
+    assert (tmp_path / "motd").read_bytes() == b"hello\n"
+    assert not (tmp_path / "old.tmp").exists()
+    assert hashes(tmp_path / "logs") == hashes(tree / "d1")
 
 
 @pytest.mark.timeout(SECONDS)
