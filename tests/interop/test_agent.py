@@ -19,6 +19,7 @@ import pytest
 from benchmarks.servers import ROOT, Workplace
 from tests.interop.host import IS_LIMPET, Host, poll, running
 from tests.interop.peers import requireModule, requirePeer
+from tests.interop.test_client_peers import dropbearHostKey, serving
 
 SECONDS = 60.0
 TYPES = ("ed25519", "ecdsa", "rsa")
@@ -498,6 +499,53 @@ def test_L7_aServerMayNotChangeTheAgent(keyed: Agent, host: Host) -> None:
     )
     assert len(done.stdout.splitlines()) == 1, done.stderr
     assert len(keyed.listed()) == 1
+
+
+def test_L7_byOpenSSHsServerNeither(agent: Agent, work: Workplace) -> None:
+    private = work.directory / "hostKey"
+    agent.add(str(work.clientKey))
+    with running(work, name="openssh") as host:
+        done = runOver(
+            agent,
+            limpetWith(host, "-A"),
+            command=f"ssh-add -D; ssh-add -x </dev/null; ssh-add {private}; ssh-add -l",
+        )
+        assert len(done.stdout.splitlines()) == 1, done.stderr
+        done = runOver(
+            agent,
+            limpetWith(host, "-A"),
+            sshWith(agent, host, "-A"),
+            limpetWith(host),
+            command="id -u",
+        )
+        assert done.stdout == f"{os.getuid()}\n", done.stderr
+    assert len(agent.listed()) == 1
+
+
+def test_L7_byDropbearsServerNeither(agent: Agent, work: Workplace, tmp_path: Path) -> None:
+    requirePeer("dropbear")
+    agent.add(str(work.clientKey))
+    with serving("client-dropbear", work) as server:
+        known = tmp_path / "known_hosts"
+        line = dropbearHostKey(work).toString("OPENSSH").decode()
+        known.write_text(f"[127.0.0.1]:{server.port} {line}\n")
+        command = shlex.join(
+            [
+                *(sys.executable, "-m", "limpet", "ssh", "-A", "-F", "none"),
+                *("-p", str(server.port), "-o", "BatchMode=yes", "-o", "IdentityFile=none"),
+                *("-o", f"UserKnownHostsFile={known}", f"{work.user}@127.0.0.1"),
+            ]
+        )
+        done = runOver(agent, command, command="ssh-add -D; ssh-add -l")
+    assert len(done.stdout.splitlines()) == 1, done.stderr
+    assert len(agent.listed()) == 1
+
+
+def test_forwardedByDropbearsClient(keyed: Agent, host: Host) -> None:
+    client = requirePeer("dbclient")
+    hop = shlex.join([client, "-y", "-y", "-A", "-p", str(host.port), host.destination])
+    done = runOver(keyed, hop, command="ssh-add -l")
+    assert "(ED25519)" in done.stdout, done.stderr
 
 
 def test_L3_confirmedEachTime(agent: Agent, host: Host) -> None:
