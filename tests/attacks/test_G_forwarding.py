@@ -283,7 +283,10 @@ def test_G10_aDestinationThatNeverAnswersHasItsTime(tunnel: Tunnel) -> None:
         tunnel.turn(5)
         assert len(tunnel.server._incoming) == 1
         assert not tunnel.server.channels
-        # What waits ends with the connection, timers included: `close` looks.
+        assert tunnel.reactor.getDelayedCalls()
+        # What waits ends with the connection, timers included.
+        tunnel.server.serviceStopped()
+        assert not tunnel.reactor.getDelayedCalls()
 
 
 def test_G10_waitingConnectionsCountAsChannels(tunnel: Tunnel) -> None:
@@ -412,8 +415,8 @@ def test_G13_aNetworkThatIsFullStopsAllSources(tunnel: Tunnel) -> None:
     ends, port = tunnel.target()
     wanted = parseForward(f"0:127.0.0.1:{port}", remote=True)
     forward = tunnel.result(tunnel.forwards.local(wanted))
-    nears = [tunnel.connect(forward.port) for _ in range(40)]
-    tunnel.until(lambda: len(ends.made) == 40 and all(end.transport for end in ends.made))
+    nears = [tunnel.connect(forward.port) for _ in range(100)]
+    tunnel.until(lambda: len(ends.made) == 100 and all(end.transport for end in ends.made))
     channels = list(tunnel.server.channels.values())
     for channel in channels:
         channel.remoteWindowLeft = 2**32 - 1

@@ -22,7 +22,7 @@ from limpet.core.sshconfig.places import ForwardSpec, parseForward
 from limpet.ssh.forwarding.channels import CROWD, CROWDED_WINDOW, FORWARDING_WINDOW
 from limpet.tunnels.serving import ForwardingPolicy
 from tests.pair.stack import pattern
-from tests.pair.tunnels import End, Ends, Tunnel, freshPort
+from tests.pair.tunnels import End, Ends, Tunnel, freshPort, requireIPv6
 from tests.unit.unix.driving import Driver, driver
 
 __all__ = ["driver"]
@@ -70,6 +70,7 @@ class TestLocal:
         exchange(tunnel, near, ends.made[0])
 
     def test_over_ipv6(self, tunnel: Tunnel) -> None:
+        requireIPv6()
         ends, port = tunnel.target("::1")
         forward = tunnel.result(tunnel.forwards.local(spec(f"[::1]:0:[::1]:{port}")))
         near = tunnel.connect(forward.port, "::1")

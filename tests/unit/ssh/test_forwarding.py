@@ -120,6 +120,15 @@ class TestConnectingFirst(LoggingTestCase):
         assert numbers(self.connection) == []
         assert self.connection._incoming == {}
 
+    def test_it_is_closed_when_both_directions_have_ended(self) -> None:
+        transport = connect(self.reactor)
+        self.connection.ssh_CHANNEL_EOF(u32(0))
+        self.channel.client.readConnectionLost()
+        assert transport.disconnecting
+        self.channel.client.connectionLost()
+        self.connection.transport.packets.pop(0)
+        assert self.connection.transport.sent() == ["EOF", "CLOSE"]
+
     def test_an_application_may_say_where(self) -> None:
         class Own(Connecting):
             def connectOut(self, protocol: Any) -> Any:

@@ -21,7 +21,11 @@ from limpet.wire.requests import (
     SignalRequest,
     TcpForward,
     TcpListen,
+    UnixForward,
+    UnixForwarded,
+    UnixListen,
     WindowChange,
+    X11Request,
     packModes,
     parseModes,
 )
@@ -48,6 +52,10 @@ EXAMPLES: list[tuple[Any, bytes]] = [
         b"\0\0\0\x04host\0\0\0\x50\0\0\0\x03::1\0\0\x04\0",
     ),
     (TcpListen(b"", 0), b"\0\0\0\0\0\0\0\0"),
+    (UnixForward(b"/s", b"h", 1), b"\0\0\0\x02/s\0\0\0\x01h\0\0\0\x01"),
+    (UnixForwarded(b"/s"), b"\0\0\0\x02/s\0\0\0\0"),
+    (UnixListen(b"/s"), b"\0\0\0\x02/s"),
+    (X11Request(True, b"p", b"c", 2), b"\x01\0\0\0\x01p\0\0\0\x01c\0\0\0\x02"),
 ]
 
 
@@ -106,3 +114,7 @@ def test_no_bytes_make_a_decoder_raise_anything_else(data: bytes) -> None:
         except WireError:
             continue
         assert type(body).decode(again.encode()) == again
+
+
+def test_a_cookie_of_X11_is_not_shown() -> None:
+    assert "secret" not in repr(X11Request(False, b"MIT-MAGIC-COOKIE-1", b"secret"))
