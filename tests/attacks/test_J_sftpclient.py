@@ -14,9 +14,9 @@ import pytest
 from rich.console import Console
 from twisted.internet.defer import Deferred
 
-from limpet.client.filecopy import CopyFailed, Progress, SuspiciousName
+from limpet.client.filecopy import CopyFailed, Progress, SuspiciousName, remotetree
 from limpet.client.filecopy.pump import Contradiction
-from limpet.client.sftpshell import CommandError, Shell
+from limpet.client.sftpshell import CommandError, Shell, shell
 from limpet.scripts.messages import Messages
 from limpet.scripts.progressbar import Meter
 from limpet.scripts.transferoptions import Usage, parseCp, parseSFTP
@@ -377,6 +377,41 @@ class TestReplies:
         copy.cancel()
         assert isinstance(server.failure(copy), CopyFailed)
         assert everythingBelow(place.target) <= {"t", "t/f"}
+
+    def test_J4_a_list_without_an_end_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in (remotetree, shell):
+            monkeypatch.setattr(module, "MAX_LISTED", 1000)
+        server = MemoryServer({"t/f": b"x"})
+        talk = server.result(_shell(server))
+        files = server.files()
+        server.hook = lambda kind, _: (
+            listing((b"f", FILE_ATTRS)) if kind == sftp.FXP_READDIR else None
+        )
+        for list_ in (files.listDirectory("t"), files.glob("t/*"), files.removeTree("t")):
+            assert "more than 1000 entries" in str(server.failure(list_))
+        assert "more than 1000 entries" in str(server.failure(_run(talk, "ls t")))
+        assert server.openHandles == 0
+
+    def test_J4_a_tree_without_a_bottom_is_given_up(self, place: Place) -> None:
+        server = MemoryServer({"t/d/": None})
+        files = server.files()
+        count = [0]
+
+        def hook(kind: int, fields: list[Any]) -> bytes | None:
+            if kind == sftp.FXP_OPENDIR:
+                count[0] = 0
+                return sftp.packFrame(sftp.FXP_HANDLE, ID + NS(b"h"))
+            if kind == sftp.FXP_READDIR and not count[0]:
+                count[0] = 1
+                return listing((b"d", DIRECTORY_ATTRS))
+            if kind == sftp.FXP_READDIR:
+                return sftp.packFrame(101, ID + u32(sftp.FX_EOF) + NS(b"") + NS(b""))
+            return None
+
+        server.hook = hook
+        error = server.failure(files.get("t", place.target, recursive=True))
+        assert "deeper than 64 levels" in str(error)
+        assert "deeper than 2048 levels" in str(server.failure(files.removeTree("t")))
 
     def test_J4_data_behind_the_end_is_a_contradiction(self, place: Place) -> None:
         server = MemoryServer({"f": b"x" * 20_000})

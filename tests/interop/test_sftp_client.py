@@ -9,6 +9,7 @@ import hashlib
 import os
 import random
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -360,6 +361,32 @@ class TestPipes:
     def test_files_of_proc_that_tell_no_size(self, tmp_path: Path) -> None:
         copied("-D", sftpServer(), "h:/proc/version", tmp_path / "version")
         assert (tmp_path / "version").read_bytes() == Path("/proc/version").read_bytes()
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("direction", ["get", "put"])
+    def test_a_signal_leaves_a_part_that_can_be_resumed(
+        self, tmp_path: Path, number: signal.Signals, direction: str
+    ) -> None:
+        source, target = tmp_path / "a", tmp_path / "b"
+        source.write_bytes(random.Random(2).randbytes(3_000_000))
+        pair = [f"h:{source}", str(target)] if direction == "get" else [str(source), f"h:{target}"]
+        command = [sys.executable, "-m", "limpet", "cp", "-D", sftpServer()]
+        process = subprocess.Popen([*command, "-l", "8000", *pair], stderr=subprocess.PIPE)
+        part = tmp_path / ".b.limpet-part"
+        poll(lambda: part.exists() and part.stat().st_size, 20, "the first bytes")
+        process.send_signal(number)
+        _, told = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert b"interrupted; what there is was kept" in told
+        assert part.exists()
+        assert not target.exists()
+        copied("-D", sftpServer(), "--resume", *pair)
+        assert sameFile(source, target)
+        assert not part.exists()
+
+    def test_errors_are_told_quietly_too(self, tmp_path: Path) -> None:
+        done = limpet("cp", "-q", "-D", sftpServer(), f"h:{tmp_path}/no", tmp_path)
+        assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
 
     def test_a_rate_is_kept(self, tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(bytes(600_000))

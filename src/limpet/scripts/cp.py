@@ -49,7 +49,7 @@ def run(arguments: Sequence[str]) -> NoReturn:
         transfers.end()
         status = INTERRUPTED
     except ClientError as error:
-        transfers.messages.say(str(error))
+        transfers.tell(str(error))
         status = NO_CONNECTION
     leave(status)
 

@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> NoReturn:
     try:
         batch = openBatch(transfer.batch)
     except OSError as error:
-        transfers.messages.say(f"{transfer.batch}: {error.strerror}")
+        transfers.tell(f"{transfer.batch}: {error.strerror}")
         leave(FAILED)
     try:
         transfers.start()
@@ -72,13 +72,13 @@ def run(arguments: Sequence[str]) -> NoReturn:
     except KeyboardInterrupt:
         status = INTERRUPTED
     except (ConnectionClosed, CancelledError):
-        transfers.messages.say("the connection to the server is gone")
+        transfers.tell("the connection to the server is gone")
         status = NO_CONNECTION
     except ClientError as error:
-        transfers.messages.say(str(error))
+        transfers.tell(str(error))
         status = NO_CONNECTION
     except SFTPError as error:
-        transfers.messages.say(str(error))
+        transfers.tell(str(error))
         status = NO_CONNECTION
     leave(status)
 
@@ -171,7 +171,7 @@ class Talk:
             raise
         except CommandError as error:
             self._transfers.end()
-            self._transfers.messages.say(str(error))
+            self._transfers.tell(str(error))
             return FAILED
         finally:
             self._transfers.end()

@@ -133,7 +133,7 @@ class Transfers:
     def tell(self, text: str) -> None:
         """Tell what went wrong, not into a progress bar."""
         self.hide()
-        self.messages.say(text)
+        self.messages.say(text, Loudness.ERROR)
 
     def hide(self) -> None:
         """Take the progress bars away; they come back by themselves."""

@@ -35,6 +35,10 @@ from limpet.wire import sftp
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
+MAX_REMOVED_DEPTH = 2048
+"""How deep a tree may be that is removed: as deep as Linux's paths of 4096 bytes can be. A server
+could make up a deeper one for ever."""
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -307,25 +311,19 @@ class RemoteFiles:
     @_returnsDeferred
     async def listDirectory(self, path: Path = ".") -> list[DirectoryEntry]:
         """The entries of a directory, `.` and `..` aside, in the server's order."""
-        found: list[DirectoryEntry] = []
-        async for batch in RemoteTree(self.session, remotePath(path)).entries(b""):
-            found += [DirectoryEntry(pathText(entry.name), entry.attrs) for entry in batch]
-        return found
+        found = await RemoteTree(self.session, remotePath(path)).listed(b"")
+        return [DirectoryEntry(pathText(entry.name), entry.attrs) for entry in found]
 
     @_returnsDeferred
     async def glob(self, pattern: Path) -> list[str]:
         """The paths that match a pattern (`*`, `?`, `[…]`), sorted."""
 
         async def namesIn(path: bytes) -> Iterable[bytes]:
-            found: list[bytes] = []
             try:
-                async for batch in RemoteTree(self.session, path or b".").entries(b""):
-                    for entry in batch:
-                        names.checkName(entry.name)
-                        found.append(entry.name)
+                found = await RemoteTree(self.session, path or b".").listed(b"")
             except SFTPError:
                 return []  # no directory, or none that may be read
-            return found
+            return [names.checkName(entry.name) for entry in found]
 
         paths = await globbing.expand(remotePath(pattern), namesIn, self._exists)
         return [pathText(path) for path in paths]
@@ -395,8 +393,10 @@ class RemoteFiles:
         emptied, stack = [b""], [b""]
         while stack:
             directory = stack.pop()
-            batches = [batch async for batch in tree.entries(directory)]
-            for entry in (entry for batch in batches for entry in batch):
+            if directory.count(b"/") >= MAX_REMOVED_DEPTH:
+                text = f"it is deeper than {MAX_REMOVED_DEPTH} levels"
+                raise CopyProblem(tree.shown(directory), text)
+            for entry in await tree.listed(directory):
                 inner = names.join(directory, names.checkName(entry.name))
                 if isDirectory(entry.attrs):
                     emptied.append(inner)

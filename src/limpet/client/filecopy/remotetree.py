@@ -49,6 +49,10 @@ begins so much before the end of what is there, because a server may write out o
 FILES_AT_A_TIME = 16
 """How many files of a tree are copied at a time (ours). Small ones wait for answers, not bytes."""
 
+MAX_LISTED = 1_000_000
+"""Most entries of one directory that are kept in memory at a time (ours). A server that never comes
+to an end is left at that; copying keeps none, and has no such bound."""
+
 HANDLES_KEPT = 4
 """Handles that are left to others where the server tells how many it allows (ours)."""
 
@@ -148,6 +152,19 @@ class RemoteTree:
                 ]
         finally:
             directory.close().addErrback(_ignore)
+
+    async def listed(self, path: bytes) -> list[Entry]:
+        """All entries of a directory.
+
+        Raises:
+            CopyProblem: There are more than `MAX_LISTED`.
+        """
+        found: list[Entry] = []
+        async for batch in self.entries(path):
+            found += batch
+            if len(found) > MAX_LISTED:
+                raise CopyProblem(self.shown(path), f"it has more than {MAX_LISTED} entries")
+        return found
 
     async def open(self, path: bytes) -> RemoteSource:
         return RemoteSource(await self._client.openFile(self.shown(path), sftp.FXF_READ, {}))

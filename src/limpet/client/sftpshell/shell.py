@@ -21,6 +21,7 @@ from twisted.internet.error import ConnectionClosed
 from limpet.client.errors import ClientError, shown
 from limpet.client.filecopy import CopyFailed, RemoteFiles, globbing, names
 from limpet.client.filecopy.problems import CopyProblem, reasonOf
+from limpet.client.filecopy.remotetree import MAX_LISTED
 from limpet.client.filecopy.trees import isDirectory
 from limpet.client.sftpshell import lines
 from limpet.client.sftpshell.words import Unfinished, Word, split
@@ -481,6 +482,8 @@ class Shell:
                     for entry in await directory.read():
                         if "a" in flags or not entry.filename.startswith(b"."):
                             found.append((entry.filename, entry.attrs, entry.longname))
+                    if len(found) > MAX_LISTED:
+                        raise CommandError(f"{shown(path)} has more than {MAX_LISTED} entries")
             except EOFError:
                 pass
             finally:
