@@ -26,7 +26,7 @@ from limpet.wire import agent as wire
 from limpet.wire.agent import Destination, Hop
 from limpet.wire.fields import MP, NS, u32
 from tests.agents import HOST_KEY, SESSION, Joined, bindTo, fileToSign, login, sessionNumber
-from tests.keymaking import makeCertificate, makeKey
+from tests.keymaking import allKeys, makeCertificate, makeKey
 from tests.pair.harness import PairTransport
 
 KEY = makeKey()
@@ -324,6 +324,23 @@ class TestBinding:
         constraints = Constraints(destinations=destinations)
         joined.outcome(joined.agent.addIdentity(KEY.privateBlob(), b"", constraints))
         return joined
+
+    @pytest.mark.parametrize("host", allKeys(), ids=lambda key: key.sshType().decode())
+    def test_L4_hostsOfEveryKind(self, host: Key) -> None:
+        joined = withKeys()
+        assert self.bind(joined, host, SESSION) is None
+        assert isinstance(sign(joined, login(KEY, host=host)), bytes)
+        certificate = makeCertificate(host, OTHER, kind=2)
+        joined = withKeys()
+        bind = wire.SessionBind(certificate, SESSION, host.sign(SESSION), isForwarding=False)
+        assert joined.outcome(joined.agent.bindSession(bind)) is None
+        assert isinstance(sign(joined, login(KEY, host=host)), bytes)
+
+    def test_D9_L4_noSHA1(self) -> None:
+        joined = withKeys()
+        bind = wire.SessionBind(RSA.blob(), SESSION, RSA.sign(SESSION, b"ssh-rsa"), False)
+        assert isinstance(joined.outcome(joined.agent.bindSession(bind)), AgentRefused)
+        assert isinstance(sign(joined, login(KEY)), AgentRefused)
 
     def test_L4_aBindThatTheHostDidNotSign(self) -> None:
         joined = withKeys()
