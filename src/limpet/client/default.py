@@ -31,8 +31,11 @@ PASSWORD_PROMPTS = 3
 """How often a password, or a passphrase, may be wrong (OpenSSH's NumberOfPasswordPrompts)."""
 
 
+_open = open
+
+
 def _openTerminal() -> Any:
-    return open("/dev/tty", "r+b", buffering=0)
+    return _open("/dev/tty", "r+b", buffering=0)
 
 
 def _knownHosts(options: Any) -> KnownHostsFile:

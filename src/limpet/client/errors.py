@@ -90,11 +90,21 @@ class ConnectionEnded(ClientError):
 class RequestRefused(ClientError, ConchError):
     """The server refuses what was asked of it on a connection that goes on.
 
-    It is a ConchError, too, since that is what Conch has for it.
+    It is a ConchError, too, since that is what Conch has for it, with the value and data that it
+    has there: the peer's words and reason where it gave any.
+
+    Args:
+        message: What to tell a person.
+        cause: What the connection said.
     """
 
+    def __init__(self, message: str, cause: ConchError | None = None) -> None:
+        value, data = (message, None) if cause is None else (cause.value, cause.data)
+        ConchError.__init__(self, value, data)
+        self.message = message
+
     def __str__(self) -> str:
-        return str(self.value)
+        return self.message
 
 
 class CommandFailed(ClientError):

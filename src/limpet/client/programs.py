@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from twisted.internet import defer
+from twisted.python.failure import Failure
 
 from limpet.client.errors import ClientError, ConnectionEnded, RequestRefused, shown
 from limpet.error import ConchError
@@ -198,15 +199,16 @@ class ProgramChannel(SSHChannel):
         self._receiver.programAsked()
 
     def _asked(self, answer: defer.Deferred[Any], what: str) -> defer.Deferred[Any]:
-        return answer.addCallbacks(lambda ignored: True, lambda ignored: self._refused(what))
+        return answer.addCallbacks(lambda ignored: True, lambda why: self._refused(what, why))
 
-    def _refused(self, what: str) -> bool:
+    def _refused(self, what: str, why: Failure) -> bool:
         if self._isRefused or self.localClosed or self.remoteClosed:
             # Closed instead of answered: `closed` says why.
             return False
         self._isRefused = True
         self.conn.sendClose(self)
-        self._receiver.programRefused(RequestRefused(f"the server refuses {what}"))
+        cause = why.value if isinstance(why.value, ConchError) else None
+        self._receiver.programRefused(RequestRefused(f"the server refuses {what}", cause))
         return False
 
     def _started(self, accepted: bool) -> None:
@@ -220,7 +222,8 @@ class ProgramChannel(SSHChannel):
             self._receiver.programRefused(
                 RequestRefused(
                     f"the server opens no session for {self.program}: {shown(reason.value)}"
-                    " (MaxSessions)"
+                    " (MaxSessions)",
+                    reason,
                 )
             )
         else:

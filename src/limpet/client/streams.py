@@ -38,8 +38,9 @@ class CommandSucceeded(error.ConnectionDone):
 def reasonFor(ending: Ending) -> Exception:
     """What `connectionLost` is told of a program's end."""
     if ending.exitSignal is not None:
-        number = getattr(signal, f"SIG{ending.exitSignal.partition('@')[0]}", None)
-        return error.ProcessTerminated(signal=ending.exitSignal if number is None else int(number))
+        # A signal that this machine does not have is -1, as in Conch.
+        number = getattr(signal, f"SIG{ending.exitSignal.partition('@')[0]}", -1)
+        return error.ProcessTerminated(signal=int(number))
     if ending.exitStatus:
         return error.ProcessTerminated(exitCode=ending.exitStatus)
     if ending.exitStatus == 0:

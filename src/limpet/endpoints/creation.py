@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet import defer
@@ -18,7 +19,7 @@ from zope.interface import Interface, implementer
 
 from limpet.client.agent import SSHAgentClient
 from limpet.client.authenticating import Credentials
-from limpet.client.config import ClientConfig, loadClientConfig
+from limpet.client.config import DEFAULT_PORT, ClientConfig, loadClientConfig
 from limpet.client.connecting import ClientConnection, connect
 from limpet.client.errors import ConnectFailed
 from limpet.client.hostpolicy import DocumentedKnownHosts, HostKeyPolicy, KnownHostsPolicy
@@ -78,6 +79,7 @@ class NewConnection:
     """
 
     config: ClientConfig | None = None
+    _KNOWN_HOSTS = "~/.ssh/known_hosts"
 
     def __init__(
         self,
@@ -95,13 +97,16 @@ class NewConnection:
     ) -> None:
         self.reactor = reactor
         self.hostname = hostname
-        self.port = port
+        self.port = DEFAULT_PORT if port is None else port
         self.command = command
         self.username = username
         self.keys = keys
         self.password = password
         self.agentEndpoint = agentEndpoint
-        self.knownHosts = knownHosts
+        isFile = knownHosts is None or _isPath(knownHosts)
+        self.knownHosts = self._knownHosts(knownHosts) if isFile else knownHosts
+        # The user's own are read with all that the client knows of them, ports included.
+        self._isUsersOwn = knownHosts is None
         self.tty = FilePath(b"/dev/tty") if tty is None else tty
         self.ui = ConsoleUI(self._opener) if ui is None else ui
 
@@ -146,12 +151,11 @@ class NewConnection:
         except OSError:
             return io.BytesIO(b"no")
 
-    @staticmethod
-    def _knownHosts(path: str | None = None) -> KnownHostsFile:
+    @classmethod
+    def _knownHosts(cls, path: Any = None) -> KnownHostsFile:
         """The user's known_hosts file, or that of a path."""
-        return KnownHostsFile.fromPath(
-            FilePath(os.path.expanduser("~/.ssh/known_hosts") if path is None else path)
-        )
+        where = os.path.expanduser(cls._KNOWN_HOSTS) if path is None else path
+        return KnownHostsFile.fromPath(FilePath(where))
 
     def secureConnection(self) -> defer.Deferred[Any]:
         """Connect, verify the host key, log in."""
@@ -160,18 +164,18 @@ class NewConnection:
         except Exception:  # noqa: BLE001 what the caller gave is no host; told like all the rest
             return defer.fail()
         policy: HostKeyPolicy = KnownHostsPolicy()
-        if self.knownHosts is not None:
-            known = self.knownHosts
-            policy = DocumentedKnownHosts(self._knownHosts(known) if _isPath(known) else known)
+        if not self._isUsersOwn:
+            policy = DocumentedKnownHosts(self.knownHosts)
         connecting = connect(
             self.reactor, config, self.ui, credentials=self._credentials(), hostKeys=policy
         )
         return connecting.addCallbacks(self._connected, self._failed)
 
     def _defaultConfig(self) -> ClientConfig:
-        port = 22 if self.port is None else self.port
-        options = [("User", _text(self.username)), ("Port", str(port))]
-        return loadClientConfig(_text(self.hostname), overrides=options, files=())
+        options = [("Port", str(self.port))]
+        config = loadClientConfig(_text(self.hostname), overrides=options, files=())
+        # No token stands for it here, so that any name will do.
+        return replace(config, user=_text(self.username))
 
     def _credentials(self) -> Credentials:
         password = self.password
@@ -204,8 +208,9 @@ class NewConnection:
         if transport is None:
             return
         if immediate:
-            abort: Callable[[], None] = transport.abortConnection
-            abort()
+            # An application's own transport may know only what Conch's do.
+            abort = getattr(transport, "abortConnection", None)
+            (transport.transport.abortConnection if abort is None else abort)()
         else:
             transport.loseConnection()
 

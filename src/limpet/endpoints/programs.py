@@ -45,8 +45,11 @@ class SSHCommandAddress:
 class _EndpointReceiver(StreamReceiver):
     """A program for one `connect` of an endpoint: makes its protocol, and cleans up behind it."""
 
-    def __init__(self, program: Program, protocolFactory: Any, creator: Any) -> None:
+    def __init__(
+        self, program: Program, protocolFactory: Any, creator: Any, connection: Any
+    ) -> None:
         super().__init__(program, None)
+        self._connection = connection
         self._factory = protocolFactory
         self._creator = creator
 
@@ -59,8 +62,12 @@ class _EndpointReceiver(StreamReceiver):
         server = below.getPeer() if below is not None else None
         return self._factory.buildProtocol(SSHCommandAddress(server, user, command))
 
-    def programRefused(self, why: Any) -> None:
+    def _cancelled(self, ignored: Any) -> None:
+        super()._cancelled(ignored)
         self._cleanUp(True)
+
+    def programRefused(self, why: Any) -> None:
+        self._cleanUp(False)
         super().programRefused(why)
 
     def programEnded(self, ending: Ending) -> None:
@@ -69,8 +76,8 @@ class _EndpointReceiver(StreamReceiver):
 
     def _cleanUp(self, immediate: bool) -> None:
         creator, self._creator = self._creator, None
-        if creator is not None and self.channel.conn is not None:
-            creator.cleanupConnection(self.channel.conn, immediate)
+        if creator is not None:
+            creator.cleanupConnection(self._connection, immediate)
 
 
 class _ProgramEndpoint:
@@ -92,7 +99,7 @@ class _ProgramEndpoint:
         securing: defer.Deferred[Any] = defer.maybeDeferred(creator.secureConnection)
 
         def secured(connection: Any) -> Any:
-            receiver = _EndpointReceiver(self._program, protocolFactory, creator)
+            receiver = _EndpointReceiver(self._program, protocolFactory, creator, connection)
             try:
                 connection.openChannel(receiver.channel)
             except Exception:  # noqa: BLE001 the caller hears of it, and nothing stays behind
