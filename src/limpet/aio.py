@@ -26,7 +26,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHostnameResolver
 from zope.interface import implementer
 
-from limpet.client import clients
+from limpet.client import clients, forwards
 from limpet.client.errors import (
     AuthenticationFailed,
     ClientError,
@@ -53,6 +53,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionEnded",
     "Ending",
+    "Forward",
     "HandshakeFailed",
     "HostKeyRefused",
     "Key",
@@ -249,6 +250,18 @@ class Client:
         """Start a subsystem, to be written to and read from."""
         return Process(await _future(self.twisted.subsystem(name)))
 
+    async def forward_local(self, spec: str) -> Forward:
+        """Listen here, and have the server connect: "8080:db.internal:5432" (`ssh -L`)."""
+        return Forward(await _future(self.twisted.forwardLocal(spec)))
+
+    async def forward_remote(self, spec: str) -> Forward:
+        """Have the server listen, and connect from here: "8080:localhost:80" (`ssh -R`)."""
+        return Forward(await _future(self.twisted.forwardRemote(spec)))
+
+    async def forward_socks(self, spec: str) -> Forward:
+        """Listen here for SOCKS, and have the server connect wherever it asks: "1080"."""
+        return Forward(await _future(self.twisted.forwardSocks(spec)))
+
     async def close(self) -> None:
         """Close the connection, and wait until it is closed."""
         await _future(self.twisted.close())
@@ -258,6 +271,29 @@ class Client:
         return await _future(self.twisted.closed)
 
     async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+
+class Forward:
+    """A forwarding that is under way; it ends with its connection.
+
+    Attributes:
+        port: The port that is listened on, here or at the server; 0 for a Unix socket.
+        twisted: The same, with Deferreds: a `limpet.client.forwards.Forward`.
+    """
+
+    def __init__(self, forward: forwards.Forward) -> None:
+        self.port = forward.port
+        self.twisted = forward
+
+    async def close(self) -> None:
+        """Listen no more; connections that there are go on."""
+        await _future(self.twisted.close())
+
+    async def __aenter__(self) -> Forward:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
