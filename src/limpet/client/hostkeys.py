@@ -16,6 +16,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -122,8 +123,8 @@ def _readRegular(path: str) -> bytes:
 def appendLines(path: str, lines: Sequence[bytes]) -> None:
     """Put lines at the end of a known_hosts file, which is made, mode 0600, if there is none.
 
-    The lines go out in one write, behind a newline where the file does not end with one, while no
-    other Limpet does the same; what stands in the file is not touched.
+    The lines go out in one write, behind a newline where the file does not end with one; what
+    stands in the file is not touched.
 
     Raises:
         OSError: It cannot be written.
@@ -137,7 +138,9 @@ def appendLines(path: str, lines: Sequence[bytes]) -> None:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             return
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Without a wait: who holds it may hold it for ever, and some file systems have no locks.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         size = os.fstat(descriptor).st_size
         text = b"".join(line + b"\n" for line in lines)
         if size and os.pread(descriptor, 1, size - 1) != b"\n":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -435,6 +436,13 @@ class TestFiles:
             b"",
         ]
         assert known.stat().st_mode & 0o777 == 0o644
+
+    def test_a_lock_of_somebody_else_is_not_waited_for(self, known: Path) -> None:
+        known.parent.mkdir()
+        with known.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            appendLines(str(known), [lineOf(b"b")])
+        assert known.read_bytes() == lineOf(b"b") + b"\n"
 
     def test_half_a_line_is_taken_back(self, known: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         known.parent.mkdir()
