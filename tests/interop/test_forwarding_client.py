@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import limpet.aio
 from benchmarks.servers import Workplace, freePort
 from tests.interop.farEnds import (
     BLOCK,
@@ -113,6 +115,12 @@ def run(
         env=environment(host),
         start_new_session=True,
     )
+
+
+def isClosed(port: int) -> bool:
+    """Whether nobody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def hasSockets(host: Host) -> bool:
@@ -297,3 +305,35 @@ def test_curl_through_the_proxy(host: Host, scheme: str) -> None:
             timeout=SECONDS,
         )
     assert done.stdout == BLOCK, done.stderr
+
+
+def test_plain_asyncio(host: Host, far: int) -> None:
+    """`limpet.aio` forwards both ways; what listens here ends with the connection."""
+    ports: list[int] = []
+
+    async def main() -> None:
+        connecting = limpet.aio.connect(
+            "127.0.0.1",
+            port=host.port,
+            user=host.user,
+            keys=[host.work.clientKey],
+            host_keys=lambda *_: True,
+            config_files=(),
+            only=True,
+        )
+        async with connecting as client:
+            local = await client.forward_local(f"0:127.0.0.1:{far}")
+            socks = await client.forward_socks("0")
+            remote = await client.forward_remote(f"0:127.0.0.1:{far}")
+            ports.extend((local.port, socks.port, remote.port))
+            for forward in (local, remote):
+                with await asyncio.to_thread(connected, forward.port) as connection:
+                    await asyncio.to_thread(talk, connection, MEBIBYTE, MEBIBYTE)
+            with await asyncio.to_thread(throughSocks, socks.port, far) as connection:
+                await asyncio.to_thread(talk, connection, MEBIBYTE, MEBIBYTE)
+            await remote.close()
+
+    asyncio.run(asyncio.wait_for(main(), SECONDS))
+    # What listened here is gone. What the server listened on is the server's business.
+    assert isClosed(ports[0])
+    assert isClosed(ports[1])

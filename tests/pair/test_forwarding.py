@@ -156,8 +156,9 @@ class TestLocal:
         tunnel.client.serviceStopped()
         tunnel.server.serviceStopped()
         tunnel.until(lambda: near.ended and ends.made[0].ended)
-        late = tunnel.connect(forward.port)
-        tunnel.until(lambda: late.lost is not None or late.ended)
+        assert tunnel.forwards.open == []
+        with socket.socket() as late:
+            assert late.connect_ex(("127.0.0.1", forward.port))
         near.transport.loseConnection()
         ends.made[0].transport.loseConnection()
 

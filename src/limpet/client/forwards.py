@@ -294,7 +294,7 @@ class _RemoteChannel(SSHConnectForwardingChannel):
 
 
 class Forwards:
-    """The forwardings of one connection.
+    """The forwardings of one connection; they end with it.
 
     Args:
         reactor: Provides IReactorFDSet, IReactorTime, IReactorSocket and, for names,
@@ -326,6 +326,7 @@ class Forwards:
         self._sockets = UnixSockets(reactor)
         self._mayConnect: Callable[[str, int], bool] | None = None
         self.open: list[Forward] = []
+        connection.atEnd(self.close)
 
     def start(self, config: Any) -> Deferred[list[str]]:
         """Start all forwardings of a configuration.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from twisted.internet import defer
@@ -182,6 +182,7 @@ class SSHConnection(SSHService):
         self._sessionIds: set[int] = set()
         # What the peer asked for and is not ready yet: channel to the Deferred of its readiness.
         self._incoming: dict[Any, defer.Deferred[Any]] = {}
+        self._atEnd: list[Callable[[], object]] = []
         self._globalReplies: OrderedReplies[tuple[int, bytes]] = OrderedReplies()
         self._channelReplies: dict[int, OrderedReplies[bool]] = {}
         self._closeTimers: dict[Any, Any] = {}
@@ -205,6 +206,9 @@ class SSHConnection(SSHService):
         `ConnectionLost`.
         """
         self._stopped = True
+        actions, self._atEnd = self._atEnd, []
+        for action in actions:
+            self._guarded(action)
         for channel in list(self.channelsToRemoteChannel):
             self._guarded(self.channelClosed, channel)
         for number, channel in list(self.channels.items()):
@@ -219,6 +223,13 @@ class SSHConnection(SSHService):
         self._channelReplies.clear()
         self._globalReplies = OrderedReplies()
         self._cleanupGlobalDeferreds()
+
+    def atEnd(self, action: Callable[[], object]) -> None:
+        """Call `action` when the connection ends; at once, if it has ended."""
+        if self._stopped:
+            self._guarded(action)
+        else:
+            self._atEnd.append(action)
 
     def _guarded(self, method: Any, *arguments: Any) -> None:
         """Call what belongs to one channel: its bug must not leave the other channels open."""
