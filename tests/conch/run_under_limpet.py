@@ -55,7 +55,7 @@ def eachOf(suite: Any) -> Iterator[Any]:
 def main(names: list[str]) -> None:
     """Run the tests of the named modules."""
     if os.environ.get("ON_CONCH") is None:
-        install_as_conch()
+        install_as_conch(os.environ.get("PROFILE"))
     from twisted.trial.runner import TestLoader
 
     result = OneLinePerTest()

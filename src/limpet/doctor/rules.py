@@ -67,7 +67,9 @@ ON_LIMPET_AFTER_INSTALL = (
 METHODS: Mapping[str, Mapping[str, Rule]] = {
     "ssh.transport": {
         "connectionSecure": _differs("called once per connection, not after every key exchange"),
-        "verifyHostKey": _differs("called for the first key exchange only; the key cannot change"),
+        "verifyHostKey": _differs(
+            "has to answer with something true; called for the first key exchange only"
+        ),
         "dataReceived": _differs(_OWN_STREAM),
         "sendPacket": _differs(_OWN_STREAM),
         "getPacket": _missing("packets are opened by `core.packets`; override `dispatchMessage`"),

@@ -1,6 +1,11 @@
 """Logins as users of the Unix system that the server runs on."""
 
 from limpet.unix.accounts import Account, NotPermitted
+from limpet.unix.conchfiles import (
+    SFTPServerForUnixConchUser,
+    UnixSFTPDirectory,
+    UnixSFTPFile,
+)
 from limpet.unix.fileserver import FilePolicy
 from limpet.unix.process import ChildProcess
 from limpet.unix.realm import UnixConchUser, UnixSSHRealm
@@ -11,8 +16,11 @@ __all__ = [
     "ChildProcess",
     "FilePolicy",
     "NotPermitted",
+    "SFTPServerForUnixConchUser",
     "SessionPolicy",
     "UnixConchUser",
+    "UnixSFTPDirectory",
+    "UnixSFTPFile",
     "UnixSSHRealm",
     "UnixSession",
 ]
