@@ -150,6 +150,24 @@ class TestDialling:
         )
         assert why.cause.check(error.ConnectionRefusedError)
 
+    def test_severalAttempts(self) -> None:
+        reactor, outcome = self.attempt(configFor(ConnectionAttempts=3), self.refusing)
+        assert not outcome
+        for _ in range(2):
+            reactor.advance(1)
+            reactor.settle()
+        assert len(reactor.connectors) == 3
+        assert isinstance(outcome[0], ConnectFailed)
+        assert not reactor.getDelayedCalls()
+
+    def test_aLaterAttemptSucceeds(self) -> None:
+        reactor, outcome = self.attempt(configFor(ConnectionAttempts=3), self.refusing)
+        reactor.answers = lambda host, port: server()
+        for _ in range(10):
+            reactor.advance(1)
+            reactor.settle()
+        assert outcome[0].provedIdentity
+
     def test_noSuchHost(self) -> None:
         reactor = MemoryReactor(self.refusing, ())
         failed = connect(reactor, configFor("nowhere.test"), hostKeys=PinnedHostKeys([]))
