@@ -140,6 +140,48 @@ class TestBulk:
         assert done.stdout[SIZE:] == b"%d %s\n" % (SIZE, digest(SIZE))
 
 
+def test_keys_are_exchanged_meanwhile(host: Host, far: int) -> None:
+    port = freePort()
+    limit = ("-o", "RekeyLimit=1M")
+    with (
+        forwarding(host, "-L", f"{port}:127.0.0.1:{far}", *limit, ready=port),
+        connected(port) as connection,
+    ):
+        talk(connection, SIZE, SIZE)
+
+
+@pytest.mark.parametrize("way", ["-L", "-R"])
+def test_a_far_end_that_does_not_read_costs_no_memory(host: Host, way: str) -> None:
+    """What a program pours in is held back at the program, not in the server."""
+    host.ssh("true")
+    before = host.residentBytes()
+    port = freePort()
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        target = listening.getsockname()[1]
+        with (
+            forwarding(host, way, f"{port}:127.0.0.1:{target}", ready=port),
+            connected(port) as connection,
+        ):
+            poured = pour(connection)
+            host.waitUntilNothingMoves()
+            assert poured < 200 * MEBIBYTE
+            assert host.residentBytes() - before < 32 * MEBIBYTE
+
+
+def pour(connection: socket.socket) -> int:
+    """Send until nothing more is taken; how much that was."""
+    poured = 0
+    connection.settimeout(1.0)
+    try:
+        while poured < 200 * MEBIBYTE:
+            poured += connection.send(BLOCK)
+    except TimeoutError:
+        pass
+    return poured
+
+
 @pytest.mark.parametrize("way", ["-L", "-R", "-D"])
 def test_two_hundred_at_a_time(host: Host, far: int, way: str) -> None:
     port = freePort()
