@@ -251,7 +251,7 @@ class TestPasswords:
         login.refuse(b"password")
         login.auth.packetReceived(60, NS(b"Expired.") + NS(b""))
         assert [prompt for prompt, _ in login.person.asked][1:] == [
-            b"(alice@server.test) Expired.\nOld password: ",
+            b"(alice@server.test) Expired.\n(alice@server.test) Old password: ",
             b"(alice@server.test) New password: ",
         ]
         fields = authentication.parsePassword(login.sent[-1][1])
