@@ -26,7 +26,7 @@ from tests.interop.host import IS_LIMPET, Host, environmentFor, poll, running
 from tests.interop.peers import requireModule, requirePeer
 
 FULL = bool(os.environ.get("LIMPET_FULL"))
-SECONDS = 600.0 if FULL else 60.0
+SECONDS = 1800.0 if FULL else 60.0
 FILES = 10_000 if FULL else 200
 LARGE = (2048 if FULL else 16) * 1024 * 1024
 MEBIBYTE = 1024 * 1024

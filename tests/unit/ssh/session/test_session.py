@@ -17,7 +17,12 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from limpet.error import ConchError
-from limpet.interfaces import EnvironmentVariableNotPermitted, ISession, ISessionSetEnv
+from limpet.interfaces import (
+    EnvironmentVariableNotPermitted,
+    ISession,
+    ISessionSetEnv,
+    ISubsystemProgram,
+)
 from limpet.ssh.session import (
     SUPPORTED_SIGNALS,
     SSHSession,
@@ -584,6 +589,31 @@ class TestSubsystems(Base):
         self.connection.ssh_CHANNEL_DATA(dataMessage(0, b"data"))
         self.connection.ssh_CHANNEL_CLOSE(u32(0))
         assert (self.subsystem.got, self.subsystem.ended) == (b"data", 1)
+
+    def test_a_program_of_the_sessions_own_is_started_like_any_other(self) -> None:
+        @implementer(ISubsystemProgram)
+        class Program:
+            def start(self, session: Any, proto: Any) -> None:
+                self.session = session
+                self.child = Child(proto)
+
+        self.subsystem = program = Program()
+        assert self.start() == ["SUCCESS"]
+        assert program.session is self.session.session
+        self.connection.ssh_CHANNEL_DATA(dataMessage(0, b"data"))
+        assert program.child.calls == ["register", "write data"]
+        program.child.proto.processEnded(Failure(ProcessDone(0)))
+        assert self.connection.transport.sent() == ["EOF", "REQUEST exit-status", "CLOSE"]
+
+    def test_one_that_does_not_start_is_refused(self) -> None:
+        @implementer(ISubsystemProgram)
+        class Program:
+            def start(self, session: Any, proto: Any) -> None:
+                raise ConchError("not for you")
+
+        self.subsystem = Program()
+        assert self.start() == ["FAILURE"]
+        assert self.session.client is None
 
     def test_signals_do_not_reach_it(self) -> None:
         self.start()
