@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -133,6 +134,21 @@ def test_G9_privilegedPorts(driver: Driver, port: int) -> None:
 def test_G9_listenersAreLimited(tunnel: Tunnel) -> None:
     answers = [listen(tunnel, b"127.0.0.1", 0)[0] for _ in range(MAX_LISTENERS + 5)]
     assert answers == [MSG_REQUEST_SUCCESS] * MAX_LISTENERS + [MSG_REQUEST_FAILURE] * 5
+
+
+def test_G9_askingAndCancellingInTurnsFillsNoLog(
+    tunnel: Tunnel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(
+        type(tunnel.user.service), "_log", SimpleNamespace(info=lambda *_, **__: lines.append("x"))
+    )
+    for _ in range(MAX_LISTENERS + 40):
+        _, payload = listen(tunnel, b"127.0.0.1", 0)
+        body = NS(b"127.0.0.1") + payload
+        assert ask(tunnel, b"cancel-tcpip-forward", body)[0] == MSG_REQUEST_SUCCESS
+        assert ask(tunnel, b"cancel-tcpip-forward", body)[0] == MSG_REQUEST_FAILURE
+    assert len(lines) <= MAX_LISTENERS + 32
 
 
 def test_G9_cancelOfWhatIsNotOwned(driver: Driver) -> None:

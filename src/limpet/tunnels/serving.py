@@ -156,6 +156,7 @@ class ForwardingService:
         # What the client asked to listen on, as it asked, to what listens.
         self._listeners: dict[tuple[bytes, int | None], Any] = {}
         self._pending = 0
+        self._told = 0
         self._isClosed = False
 
     @property
@@ -264,6 +265,14 @@ class ForwardingService:
             self._log.info("{user}: {words}", user=self._name, words=words)
         return False
 
+    def _tell(self, where: str) -> None:
+        """Log that something is listened on; not for ever, for one who asks and cancels."""
+        self._told += 1
+        if self._told <= MAX_LISTENERS:
+            self._log.info(
+                "{user}: listening for the client on {where}", user=self._name, where=where
+            )
+
     def _roomFor(self, where: str) -> None:
         if len(self._listeners) + self._pending >= MAX_LISTENERS:
             raise self._prohibited(f"not listening on {where}: {MAX_LISTENERS} are enough")
@@ -306,11 +315,7 @@ class ForwardingService:
                 raise self._prohibited(f"not listening on {where}: {reason}") from None
             factory.hostport = (asked.address, listener.port)
             self._listeners[asked.address, listener.port] = listener
-            self._log.info(
-                "{user}: listening for the client on {addresses}",
-                user=self._name,
-                addresses=", ".join(f"{host} port {port}" for host, port in listener.addresses()),
-            )
+            self._tell(", ".join(f"{host} port {port}" for host, port in listener.addresses()))
             return (True, u32(listener.port)) if asked.port == 0 else True
 
         return self._settled(found.addCallback(listen))
@@ -364,11 +369,7 @@ class ForwardingService:
                 port.stopListening()
                 return False
             self._listeners[path, None] = port
-            self._log.info(
-                "{user}: listening for the client on {where}",
-                user=self._name,
-                where=where,
-            )
+            self._tell(where)
             return True
 
         made = self._sockets.listen(path, factory).addErrback(_withPlace, where)

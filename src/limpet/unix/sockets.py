@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import Any
 
 from twisted.internet import unix
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredSemaphore, fail, succeed
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
@@ -38,6 +38,9 @@ CONNECT, LISTEN, REMOVE = "connect", "listen", "remove"
 
 HANDOVER_SECONDS = 10.0
 """How long the child that is the user may take (ours)."""
+
+MAX_HANDOVERS = 4
+"""Children of one login at a time (ours); what more is asked for waits."""
 
 BACKLOG = 128
 """Connections that may wait to be accepted, as on the server's own port."""
@@ -92,6 +95,7 @@ class UnixSockets:
     def __init__(self, reactor: Any, account: Account | None = None) -> None:
         self._reactor = reactor
         self._account = account
+        self._turns = DeferredSemaphore(MAX_HANDOVERS)
 
     def connect(self, path: bytes, protocol: Protocol) -> Deferred[Any]:
         """Connect `protocol` to the socket `path`.
@@ -139,7 +143,8 @@ class UnixSockets:
             except OSError:
                 return fail()
             return succeed(None if made is None else made.detach())
-        return _Handover(self._reactor, self._account, action, path).deferred
+        account = self._account
+        return self._turns.run(lambda: _Handover(self._reactor, account, action, path).deferred)
 
 
 class UnixPort:

@@ -12,7 +12,7 @@ import pytest
 
 from limpet.error import ConchError
 from limpet.unix.accounts import Account
-from limpet.unix.sockets import UnixSockets
+from limpet.unix.sockets import MAX_HANDOVERS, UnixSockets
 from tests.pair.tunnels import End, Ends
 from tests.unit.unix.driving import Driver, driver
 
@@ -118,6 +118,7 @@ class TestAnothers:
         assert (details.st_uid, stat.S_IMODE(details.st_mode)) == (nobody.uid, 0o600)
         port.stopListening()
         driver.until(lambda: not path.exists(), "the socket's removal")
+        driver.until(lambda: not driver.reactor.getDelayedCalls(), "the child's end")
 
     def test_G12_it_removes_nothing_that_the_user_may_not(
         self, driver: Driver, place: Path, nobody: Account
@@ -133,6 +134,32 @@ class TestAnothers:
         assert (place / "s").exists()
         port.stopListening()
         driver.turn()
+
+    def test_children_are_few_at_a_time(
+        self, driver: Driver, place: Path, nobody: Account, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        theirs = UnixSockets(driver.reactor, nobody)
+        forks: list[int] = []
+        fork = os.fork
+
+        def counted() -> int:
+            forks.append(1)
+            return fork()
+
+        monkeypatch.setattr(os, "fork", counted)
+        outcomes: list[Any] = []
+        for _ in range(20):
+            theirs.connect(bytes(place / "x"), End()).addBoth(outcomes.append)
+        assert len(forks) == MAX_HANDOVERS
+        driver.until(lambda: len(outcomes) == 20)
+        assert len(forks) == 20
+        # What waits for its turn when the login ends has none.
+        given = [theirs.connect(bytes(place / "x"), End()) for _ in range(20)]
+        for each in given:
+            each.addErrback(lambda _: None)
+        for each in reversed(given):
+            each.cancel()
+        assert len(forks) == 20 + MAX_HANDOVERS
 
     def test_no_child_and_no_descriptor_is_left(
         self, driver: Driver, place: Path, nobody: Account
