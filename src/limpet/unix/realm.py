@@ -147,10 +147,18 @@ class UnixConchUser(ConchUser):
         """Serve what the client asks of the whole connection: to listen for it, mostly."""
         if self._forwarding.isAllowed:
             self.conn.maxChannels = MAX_FORWARDING_CHANNELS
-        answer = self._forwarding.gotGlobalRequest(requestType, data)
-        if answer is not None:
-            return answer
-        return super().gotGlobalRequest(requestType, data)
+        answer = None
+        if requestType.endswith(b"@openssh.com"):
+            answer = self._forwarding.gotGlobalRequest(requestType, data)
+        return super().gotGlobalRequest(requestType, data) if answer is None else answer
+
+    def global_tcpip_forward(self, data: bytes) -> Any:
+        """Listen on a port for the client, if the policy allows it (RFC 4254 section 7.1)."""
+        return self._forwarding.gotGlobalRequest(b"tcpip-forward", data)
+
+    def global_cancel_tcpip_forward(self, data: bytes) -> Any:
+        """Listen there no more."""
+        return self._forwarding.gotGlobalRequest(b"cancel-tcpip-forward", data)
 
     def lookupSubsystem(self, subsystem: bytes, data: bytes) -> Any:
         """Make the protocol of a subsystem, or None: also for whom only a command is allowed."""
