@@ -11,20 +11,24 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from twisted.internet.error import ConnectionClosed
+
 from limpet.client.errors import ClientError, shown
 from limpet.client.filecopy import CopyFailed, CopyOptions, RemoteFiles, globbing, names
 from limpet.client.filecopy.copying import Copier
 from limpet.client.filecopy.localtree import LocalTree
 from limpet.client.filecopy.offload import toThreadsOf
 from limpet.client.filecopy.problems import CopyProblem, reasonOf
+from limpet.client.filecopy.remotefiles import placed
 from limpet.client.stdio import ensureStandardDescriptors
 from limpet.scripts.ssh import leave
 from limpet.scripts.transferoptions import CP_USAGE, Place, Transfer, Usage, parseCp
 from limpet.scripts.transfers import FAILED, INTERRUPTED, NO_CONNECTION, Transfers
+from limpet.ssh.filetransfer.base import SFTPError
 from limpet.ssh.filetransfer.client import pathBytes, pathText
 from limpet.wire import sftp
 
-COPY_FAILURES = (OSError, EOFError, NotImplementedError, ClientError)
+COPY_FAILURES = (OSError, EOFError, NotImplementedError, ClientError, SFTPError)
 
 
 def run(arguments: Sequence[str]) -> NoReturn:
@@ -48,8 +52,8 @@ def run(arguments: Sequence[str]) -> NoReturn:
     except KeyboardInterrupt:
         transfers.end()
         status = INTERRUPTED
-    except ClientError as error:
-        transfers.tell(str(error))
+    except (ClientError, ConnectionClosed) as error:
+        transfers.tell(reasonOf(error))
         status = NO_CONNECTION
     leave(status)
 
@@ -172,7 +176,8 @@ class Copying:
             if files is target and not options.recursive:
                 await files.copy(path, place, **given)
                 return
-            root, name = await target.remotePlace(place, path)
+            name = names.baseName(path)
+            root, name = await placed(target.remotePlace(place, name, options), place, options)
             await files.relay(path, target, root, name, options)
         else:
             await self._copyHere(path, place, options)

@@ -192,6 +192,8 @@ class Copier:
         problem = error
         if not isinstance(problem, CopyProblem):
             problem = CopyProblem(self._source.shown(path), reasonOf(error), error)
+        if problem.fatal and any(known.fatal for known in self.result.problems):
+            return problem  # all that was under way ends with the connection; once is enough
         if problem not in self.result.problems:
             self.result.problems.append(problem)
             if self._options.problem is not None:
@@ -306,9 +308,9 @@ class Copier:
     async def _oneOfMany(self, path: bytes, target: bytes, attrs: Attrs, fresh: bool) -> None:
         try:
             await self._copyFile(path, target, attrs, fresh=fresh, named=False)
-        except LOST:
-            raise
         except Exception as error:  # noqa: BLE001 the other files go on
+            if self._pool.failure is not None:
+                return  # cancelled, because another one met the end of the connection
             problem = self._problem(path, error)
             if problem.fatal and problem.cause is not None:
                 raise problem.cause from None

@@ -11,13 +11,15 @@ request failed with (`limpet.ssh.filetransfer.client`).
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from twisted.internet import defer
+from twisted.internet.error import ConnectionClosed
 
 from limpet._reactor import getReactor
 from limpet.client.filecopy import globbing, names
@@ -161,12 +163,13 @@ class RemoteFiles:
         """
         path = remotePath(remote)
         target = b"." if local is None else os.fsencode(local)
-        root, name = await self.localPlace(target, path)
+        wanted = CopyOptions(**options)
+        root, name = await placed(
+            self.localPlace(target, names.baseName(path), wanted), target, wanted
+        )
         tree = LocalTree(root, self._offload)
         try:
-            return await self.copier(
-                RemoteTree(self.session, path), tree, CopyOptions(**options)
-            ).copy(b"", name)
+            return await self.copier(RemoteTree(self.session, path), tree, wanted).copy(b"", name)
         finally:
             tree.close()
 
@@ -185,11 +188,11 @@ class RemoteFiles:
         """
         path = os.fsencode(local)
         target = b"." if remote is None else remotePath(remote)
-        root, name = await self.remotePlace(target, path)
+        wanted = CopyOptions(**options)
+        name = names.baseName(os.path.abspath(path))
+        root, name = await placed(self.remotePlace(target, name, wanted), target, wanted)
         source = LocalTree(path, self._offload)
-        return await self.copier(
-            source, RemoteTree(self.session, root), CopyOptions(**options)
-        ).copy(b"", name)
+        return await self.copier(source, RemoteTree(self.session, root), wanted).copy(b"", name)
 
     @_returnsDeferred
     async def copy(self, source: Path, target: Path, **options: Any) -> CopyResult:
@@ -203,40 +206,40 @@ class RemoteFiles:
             options: The fields of `CopyOptions`.
         """
         path = remotePath(source)
-        root, name = await self.remotePlace(remotePath(target), path)
         wanted = CopyOptions(**options)
+        place = remotePath(target)
+        name = names.baseName(path)
+        root, name = await placed(self.remotePlace(place, name, wanted), place, wanted)
         if self.client.supports(sftp.EXT_COPY_DATA) and not wanted.resume:
-            attrs = await self.client.getAttrs(path, True)
+            tree = RemoteTree(self.session, path)
+            attrs = await placed(tree.attrs(b"", True), path, wanted)
             if not isDirectory(attrs):
-                tree = RemoteTree(self.session, root)
                 try:
-                    return await self._copyThere(path, tree, name, attrs)
-                except CopyFailed as error:
-                    if wanted.problem is not None:
-                        wanted.problem(error.problems[0])
-                    raise
+                    return await self._copyThere(path, RemoteTree(self.session, root), name, attrs)
+                except Exception as error:  # noqa: BLE001 told with the path that it is about
+                    text = f"not copied: {reasonOf(error)}"
+                    raise _failed(CopyProblem(path, text, error), wanted) from None
         return await self.relay(path, self, root, name, wanted)
 
     async def _copyThere(
         self, path: bytes, tree: RemoteTree, name: bytes, attrs: Attrs
     ) -> CopyResult:
-        result = CopyResult(files=1, bytesMoved=attrs.get("size", 0))
+        """Let the server copy a file."""
+        size: int = attrs.get("size", 0)
         source = await self.client.openFile(path, sftp.FXF_READ, {})
         try:
-            target = await tree.create(name, TargetPlan(newMode(attrs, 0o666), attrs.get("size")))
+            target = await tree.create(name, TargetPlan(newMode(attrs, 0o666), size))
             try:
                 await self.client.copyData(source, 0, 0, target.file, 0)
-                size = attrs.get("size", 0)
-                now = (await target.file.getAttrs()).get("size", size)
+                now: int = (await target.file.getAttrs()).get("size", size)
                 await target.commit(max(size, now), {}, False)
                 await target.publish()
-            except Exception as error:  # noqa: BLE001 told with the path that it is about
+            except BaseException:
                 await target.abandon(None)
-                problem = CopyProblem(tree.shown(name), f"not copied: {reasonOf(error)}", error)
-                raise CopyFailed([problem], CopyResult(problems=[problem])) from None
+                raise
         finally:
             source.close().addErrback(lambda failure: None)
-        return result
+        return CopyResult(files=1, bytesMoved=now)
 
     async def relay(
         self, path: bytes, other: RemoteFiles, root: bytes, name: bytes, options: CopyOptions
@@ -277,21 +280,24 @@ class RemoteFiles:
             filesAtATime=session.filesAtATime,
         )
 
-    async def localPlace(self, target: bytes, path: bytes) -> tuple[bytes, bytes]:
-        """Directory and name here for a copy of `path`; no name for the contents of a directory."""
-        if os.path.isdir(target):
-            return target, names.baseName(path)
-        if target.endswith(b"/") and not os.path.isdir(
-            os.path.dirname(target.rstrip(b"/")) or b"."
-        ):
-            raise FileNotFoundError(2, os.strerror(2), pathText(target))
-        directory, name = os.path.split(target.rstrip(b"/"))
-        if name in (b"", b".", b".."):
-            return target, b""
-        return directory, name
+    async def localPlace(
+        self, target: bytes, name: bytes, options: CopyOptions
+    ) -> tuple[bytes, bytes]:
+        """Directory and name here for a copy of something called `name`.
 
-    async def remotePlace(self, target: bytes, path: bytes) -> tuple[bytes, bytes]:
-        """The same at the server, for a copy of the local or remote `path`."""
+        The name is empty where the contents of a directory go into the target itself.
+
+        Raises:
+            NotADirectoryError: The target ends with a slash, and is no directory for a file.
+        """
+        if os.path.isdir(target):
+            return target, name
+        return _split(target, options)
+
+    async def remotePlace(
+        self, target: bytes, name: bytes, options: CopyOptions
+    ) -> tuple[bytes, bytes]:
+        """The same at the server."""
         try:
             attrs = await self.client.getAttrs(target or b".", True)
         except SFTPError as error:
@@ -299,12 +305,8 @@ class RemoteFiles:
                 raise
             attrs = {}
         if isDirectory(attrs):
-            return target, names.baseName(os.path.abspath(path))
-        stripped = target.rstrip(b"/")
-        name = stripped.rpartition(b"/")[2]
-        if name in (b"", b".", b".."):
-            return target, b""
-        return names.parentOf(stripped), name
+            return target, name
+        return _split(target, options)
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────
 
@@ -468,6 +470,37 @@ class RemoteFiles:
         except BaseException:
             await target.abandon(None)
             raise
+
+
+def _split(target: bytes, options: CopyOptions) -> tuple[bytes, bytes]:
+    """Directory and name of a target that is no directory so far."""
+    if target.endswith(b"/") and not options.recursive:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    stripped = target.rstrip(b"/")
+    name = names.baseName(stripped)
+    return (names.parentOf(stripped), name) if name else (target, b"")
+
+
+async def placed(place: Awaitable[_R], target: bytes, options: CopyOptions) -> _R:
+    """The place for a copy, found out; what keeps it from being one fails the copy.
+
+    Raises:
+        CopyFailed: It cannot be looked at, or is to be a directory for a file and is not there.
+    """
+    try:
+        found = await place
+    except ConnectionClosed:
+        raise
+    except (SFTPError, NotImplementedError, EOFError, OSError) as error:
+        raise _failed(CopyProblem(target, reasonOf(error), error), options) from None
+    return found
+
+
+def _failed(problem: CopyProblem, options: CopyOptions) -> CopyFailed:
+    """A copy that failed before it began, told to who wants to know."""
+    if options.problem is not None:
+        options.problem(problem)
+    return CopyFailed([problem], CopyResult(problems=[problem]))
 
 
 class _Gathering:

@@ -16,7 +16,9 @@ from contextlib import suppress
 from typing import Any
 
 from twisted.internet import defer
+from twisted.internet.error import ConnectionClosed
 
+from limpet.client.errors import RequestRefused, shown
 from limpet.client.filecopy import names
 from limpet.client.filecopy.problems import LOST, CopyProblem, isMissing, reasonOf
 from limpet.client.filecopy.pump import Budget, Data, Pace
@@ -85,8 +87,19 @@ class Session:
         self.pace: Pace | None = None
 
     async def start(self) -> Session:
-        """Wait for the server, and ask for its limits where it has some to tell."""
-        await self.client.whenReady()
+        """Wait for the server, and ask for its limits where it has some to tell.
+
+        Raises:
+            RequestRefused: What runs at the server speaks no SFTP.
+        """
+        try:
+            await self.client.whenReady()
+        except ConnectionClosed:
+            text = "the server ended file transfer before it began"
+            raise RequestRefused(text) from None
+        except SFTPError as error:
+            text = f"{error.message}. Does a start-up file at the server print something?"
+            raise RequestRefused(shown(text)) from None
         if self.client.supports(sftp.EXT_LIMITS):
             with suppress(SFTPError, NotImplementedError):
                 self._apply(await self.client.getLimits())

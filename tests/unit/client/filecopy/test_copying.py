@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from limpet.client.errors import RequestRefused
 from limpet.client.filecopy import (
     CopyFailed,
     CopyOptions,
@@ -21,7 +22,7 @@ from limpet.client.filecopy import (
     copying,
     localtree,
 )
-from limpet.client.filecopy.remotetree import PUT_UNDER_WAY, RemoteTarget
+from limpet.client.filecopy.remotetree import PUT_UNDER_WAY, RemoteTarget, Session
 from limpet.wire import sftp
 from tests.pair.sftpserver import DENIED, FAILURE, UNSUPPORTED, Cut, MemoryServer
 
@@ -151,6 +152,46 @@ class TestOneFile:
         ]
         text = problemsOf(server, files.put(tmp_path / "no"))[0]
         assert text.endswith("no: No such file or directory")
+
+    def test_a_slash_at_the_end_means_a_directory_that_is_there(self, tmp_path: Path) -> None:
+        server = MemoryServer({"f": b"x", "d/g": b"y"})
+        files = server.files()
+        for copy in (
+            files.get("f", f"{tmp_path}/new/"),
+            files.put(__file__, "new/"),
+            files.copy("f", "new/"),
+        ):
+            assert problemsOf(server, copy)[0].endswith("new/: Not a directory")
+        assert list(tmp_path.iterdir()) == []
+        server.result(files.get("d", f"{tmp_path}/new/", recursive=True))
+        assert (tmp_path / "new" / "g").read_bytes() == b"y"
+
+    def test_a_target_that_cannot_be_looked_at(self, tmp_path: Path) -> None:
+        server = MemoryServer({"f": b"x"})
+        files = server.files()
+        server.hook = failingAt(1, DENIED)
+        told: list[Any] = []
+        error = server.failure(files.put(__file__, "new", problem=told.append))
+        assert isinstance(error, CopyFailed)
+        assert str(error) == "new: the server says: Permission denied"
+        assert told == error.problems
+
+    def test_a_server_that_speaks_something_else(self) -> None:
+        server = MemoryServer()
+        server.client.makeConnection(server)  # type: ignore[no-untyped-call]
+        starting = Deferred.fromCoroutine(Session(server.client).start())
+        server.client.dataReceived(b"Welcome to web1!\n")
+        error = server.failure(starting)
+        assert isinstance(error, RequestRefused)
+        assert "Does a start-up file at the server print something?" in str(error)
+
+    def test_a_connection_that_is_lost_is_told_once(self, tmp_path: Path) -> None:
+        server = MemoryServer(SMALL)
+        files = server.files()
+        server.hook = failingAt(12, Cut())
+        problems = problemsOf(server, files.get("t", tmp_path, recursive=True))
+        assert len(problems) == 1
+        assert problems[0].endswith("the connection to the server is gone")
 
     def test_progress_tells_every_block(self, tmp_path: Path) -> None:
         server = MemoryServer({"f": DATA[:10_000]})
