@@ -21,6 +21,7 @@ EXPECTED = {
     "twisted.conch.test.test_connection": 30,
     "twisted.conch.test.test_channel": 14,
     "twisted.conch.test.test_session": 53,
+    "twisted.conch.test.test_forwarding": 1,
 }
 """Conch's test modules, and how many tests each has at least."""
 
