@@ -406,7 +406,10 @@ class TestAllOfAConfiguration:
     def test_what_works_works_and_the_rest_is_told(self, tunnel: Tunnel) -> None:
         told = tunnel.result(tunnel.forwards.start(self.config(tunnel)))
         assert len(tunnel.forwards.open) == 3
-        assert sum("was allocated for" in line for line in told) == 3
+        allocated = [line for line in told if line.startswith("Allocated port ")]
+        assert len(allocated) == 3
+        assert any(line.endswith(" for remote forward to 127.0.0.1:9") for line in allocated)
+        assert any(line.endswith(" for local forward to SOCKS") for line in allocated)
         assert sum("does not listen on /nowhere/x" in line for line in told) == 1
 
     def test_one_failure_is_enough_where_that_is_wanted(self, tunnel: Tunnel) -> None:

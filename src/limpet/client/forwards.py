@@ -293,6 +293,16 @@ class _RemoteChannel(SSHConnectForwardingChannel):
         return self._connect(protocol)
 
 
+def targetOf(spec: ForwardSpec) -> str:
+    """Where a forwarding leads, in one word."""
+    if spec.targetPath is not None:
+        return spec.targetPath
+    if spec.targetHost is None:
+        return "SOCKS"
+    host = f"[{spec.targetHost}]" if ":" in spec.targetHost else spec.targetHost
+    return f"{host}:{spec.targetPort}"
+
+
 class Forwards:
     """The forwardings of one connection; they end with it.
 
@@ -349,11 +359,15 @@ class Forwards:
         )
 
         def begin(begun: Callable[[ForwardSpec], Deferred[Forward]], spec: ForwardSpec) -> Any:
-            return begun(spec).addCallbacks(lambda made: noted(made, spec), failed)
+            return begun(spec).addCallbacks(lambda made: noted(begun, made, spec), failed)
 
-        def noted(made: Forward, spec: ForwardSpec) -> None:
+        def noted(
+            begun: Callable[[ForwardSpec], Deferred[Forward]], made: Forward, spec: ForwardSpec
+        ) -> None:
             if spec.listenPort == 0:
-                told.append(f"port {made.port} was allocated for {made.words}")
+                # The words of `ssh`, for which scripts look.
+                kind = "remote" if begun == self.remote else "local"
+                told.append(f"Allocated port {made.port} for {kind} forward to {targetOf(spec)}")
 
         def failed(failure: Failure) -> None:
             if config.exitOnForwardFailure:
