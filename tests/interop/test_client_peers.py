@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
@@ -491,18 +492,18 @@ class TestOpenSSH:
                 says(peer, keys=[path])
 
     def test_agent(self, work: Workplace, tmp_path: Path) -> None:
-        socket = tmp_path / "agent"
+        path = tmp_path / "agent"
         agent = subprocess.Popen(
-            [requirePeer("ssh-agent"), "-D", "-a", str(socket)], stdout=subprocess.PIPE
+            [requirePeer("ssh-agent"), "-D", "-a", str(path)], stdout=subprocess.PIPE
         )
         try:
             assert agent.stdout is not None
             agent.stdout.readline()
-            environment = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
+            environment = {**os.environ, "SSH_AUTH_SOCK": str(path)}
             add = [requirePeer("ssh-add"), "-q", str(work.clientKey)]
             subprocess.run(add, env=environment, check=True)
             with self.sshd(work) as peer:
-                options: dict[str, Any] = {"IdentityAgent": socket}
+                options: dict[str, Any] = {"IdentityAgent": path}
                 options["IdentityFile"] = tmp_path / "none"
                 assert says(peer, keys=(), only=False, options=options) == b"in\n"
                 # Of the agent's keys only those that files name count.
@@ -569,6 +570,22 @@ class TestOpenSSH:
             known.write_text(f"second,last {key}\nfirst {other}\n")
             with pytest.raises(HostKeyRefused, match="first"):
                 run(main())
+
+    def test_ipv6(self, work: Workplace) -> None:
+        try:
+            with socket.socket(socket.AF_INET6) as probe:
+                probe.bind(("::1", 0))
+                port = probe.getsockname()[1]
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        with self.sshd(work, f"ListenAddress [::1]:{port}") as peer:
+
+            async def main() -> bytes:
+                arguments = peer.arguments(port=port)
+                async with limpet.aio.connect("::1", **arguments) as client:
+                    return bytes((await client.run("echo ${SSH_CONNECTION%% *}")).stdout)
+
+            assert run(main()) == b"::1\n"
 
     def test_proxy_command(self, work: Workplace) -> None:
         with self.sshd(work) as peer:

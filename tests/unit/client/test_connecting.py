@@ -22,6 +22,7 @@ from limpet.client.hostpolicy import PinnedHostKeys
 from limpet.core.negotiation import HARDENED
 from limpet.ssh.keys import Key
 from tests.pair.dialled import Dialled, Ear, MemoryReactor, configFor
+from tests.pair.harness import randomPortions, singleBytes
 from tests.pair.stack import HOST_KEY, CommandChannel, makeFactory
 
 PASSWORD = Credentials(password=b"correct horse", only=True)
@@ -47,6 +48,33 @@ class TestLogin:
         dialled.client.connection.openChannel(channel)
         dialled.settle()
         assert channel.status == 7
+
+    @pytest.mark.parametrize("portions", [singleBytes, randomPortions(7)])
+    def test_inPortionsOfAnySize(self, portions: Any) -> None:
+        loggedIn(portions=portions)
+
+    def test_cutAtEveryDelivery(self) -> None:
+        """Whichever delivery is the last one, there is one outcome, and nothing stays behind."""
+        deliveries = loggedIn().reactor.pairs[0].operations
+        assert deliveries >= 10
+        for at in range(1, deliveries + 1):
+            reactor = MemoryReactor(lambda host, port: server())
+            connecting = connect(
+                reactor,
+                configFor(ConnectTimeout=20),
+                credentials=PASSWORD,
+                hostKeys=PinnedHostKeys([HOST_KEY]),
+            )
+            outcome: list[Any] = []
+            connecting.addBoth(outcome.append)
+            reactor.advance(0)
+            reactor.pairs[0].failAt = at
+            for _ in range(20):
+                reactor.settle()
+                reactor.advance(0.5)
+            assert len(outcome) == 1
+            assert reactor.pairs[0].ended
+            assert not reactor.getDelayedCalls()
 
     def test_leavesNoTimers(self) -> None:
         dialled = loggedIn(ConnectTimeout=10)
