@@ -427,7 +427,7 @@ class TestForwards:
         with started(sshd, *letters, sshd.destination, "echo go; cat") as process:
             assert process.stderr is not None
             assert process.stdout is not None
-            chosen = re.search(rb"port (\d+) was allocated", process.stderr.readline())
+            chosen = re.search(rb"Allocated port (\d+)", process.stderr.readline())
             assert chosen is not None
             assert process.stdout.readline() == b"go\n"
             assert greeting(local).startswith(b"SSH-2.0-OpenSSH")
