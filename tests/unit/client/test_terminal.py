@@ -22,15 +22,12 @@ from limpet.client.terminal import (
     TerminalInterface,
     encodedModes,
     isTerminal,
-    shownText,
     windowSize,
 )
 from limpet.wire.requests import parseModes
 from tests.unit.unix.driving import Driver, driver, openDescriptors
 
 __all__ = ["driver"]
-
-ESC, BELL = "\x1b", "\x07"
 
 
 class Screen:
@@ -266,26 +263,6 @@ class TestYesOrNo:
         screen.type(b"yes\n")
         driver.until(lambda: asked.results)
         assert asked.value is True
-
-
-class TestHarmless:
-    """attacks.md J5: what others wrote does nothing to the terminal."""
-
-    def test_J5_words_of_others(self) -> None:
-        text = f"a{ESC}]0;title{BELL}\r\nb\tc\u202e\x9b\x7f\x00\rd"
-        assert shownText(text) == "a\\x1b]0;title\\x07\nb\tc\\u202e\\x9b\\x7f\\x00\\rd"
-        assert shownText(b"\xff\xfeok") == "\\xff\\xfeok"
-        assert shownText("Grüße, 世界") == "Grüße, 世界"
-
-    def test_J5_a_prompt_of_the_servers(self, screen: Screen, ui: Any) -> None:
-        Asked(ui.ask(f"pass{ESC}[2J{BELL}: ".encode(), False))
-        assert screen.seen() == b"pass\\x1b[2J\\x07: "
-        ui.abandon()
-
-    def test_J5_a_banner(self, ui: Any, told: list[str]) -> None:
-        ui.show(f"Welcome{ESC}c\nline 2".encode())
-        ui.warn(b"changed\x1b!\n")
-        assert told == ["Welcome\\x1bc\nline 2\n", "changed\\x1b!\n"]
 
 
 def test_there_is_a_limit_to_an_answer(driver: Driver, screen: Screen, ui: Any) -> None:
