@@ -516,14 +516,18 @@ class _Attempt:
         if not transport.gotVersion and self._program is not None:
             return HandshakeFailed(
                 f"the ProxyCommand for {self.where} ended before any server said anything:"
-                f" {shown(self.config.proxyCommand or '')}"
+                f" {shown(self.config.proxyCommand or '')}",
+                reason,
             )
         if not transport.gotVersion:
             return HandshakeFailed(
                 f"{self.where} closed the connection before it said anything: it may be no SSH"
-                " server, have too many connections (MaxStartups), or not want this address"
+                " server, have too many connections (MaxStartups), or not want this address",
+                reason,
             )
-        return HandshakeFailed(f"{self.where} closed the connection while keys were exchanged")
+        return HandshakeFailed(
+            f"{self.where} closed the connection while keys were exchanged", reason
+        )
 
 
 def _isHostName(name: str) -> bool:

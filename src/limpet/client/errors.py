@@ -42,17 +42,16 @@ class ClientError(Exception):
     Attributes:
         result: What a command had done by then, a `limpet.client.processes.Result`; None where it
             was not about a command.
+        cause: What Twisted says about a connection that failed, a Failure; None where it is not
+            from there.
     """
 
     result: Any = None
+    cause: Any = None
 
 
 class ConnectFailed(ClientError):
-    """The host cannot be reached.
-
-    Attributes:
-        cause: What Twisted says about it, a Failure; None where it is not from there.
-    """
+    """The host cannot be reached."""
 
     def __init__(self, message: str, cause: Any = None) -> None:
         super().__init__(message)
@@ -61,6 +60,10 @@ class ConnectFailed(ClientError):
 
 class HandshakeFailed(ClientError):
     """The host was reached, and no encrypted connection came about."""
+
+    def __init__(self, message: str, cause: Any = None) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class HostKeyRefused(ClientError):

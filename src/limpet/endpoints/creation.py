@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from twisted.internet import defer
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
@@ -21,10 +22,17 @@ from limpet.client.agent import SSHAgentClient
 from limpet.client.authenticating import Credentials
 from limpet.client.config import DEFAULT_PORT, ClientConfig, loadClientConfig
 from limpet.client.connecting import ClientConnection, connect
-from limpet.client.errors import ConnectFailed
+from limpet.client.errors import ConnectFailed, HandshakeFailed
 from limpet.client.hostpolicy import DocumentedKnownHosts, HostKeyPolicy, KnownHostsPolicy
 from limpet.client.knownhosts import ConsoleUI, KnownHostsFile
 from limpet.ssh.keys import Key
+
+
+class ClosedTooEarly(HandshakeFailed, ConnectionDone):
+    """The server closed the connection before it was encrypted; in Conch that is ConnectionDone."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class _ISSHConnectionCreator(Interface):
@@ -200,6 +208,8 @@ class NewConnection:
         failure = reason.value
         if isinstance(failure, ConnectFailed) and failure.cause is not None:
             return failure.cause
+        if isinstance(failure, HandshakeFailed) and failure.cause is not None:
+            return Failure(ClosedTooEarly(str(failure), failure.cause))
         return reason
 
     def cleanupConnection(self, connection: Any, immediate: bool) -> None:

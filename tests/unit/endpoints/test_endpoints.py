@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.filepath import FilePath
 from zope.interface.verify import verifyObject
 
-from limpet.client.errors import ConnectionEnded, RequestRefused
+from limpet.client.errors import ConnectionEnded, HandshakeFailed, RequestRefused
 from limpet.client.knownhosts import KnownHostsFile
 from limpet.endpoints import (
     AuthenticationFailed,
@@ -198,6 +198,15 @@ class TestFailures:
         world.reactor.answers = answers
         with pytest.raises(error.ConnectionRefusedError):
             world.connect(world.endpoint(b"exit 0"))
+
+    def test_closedBeforeItIsEncrypted(self, world: World) -> None:
+        """As Conch has it a ConnectionDone; and with the reason in words."""
+        ear = world.server = Ear()
+        ear.connectionMade = lambda: ear.transport.loseConnection()  # type: ignore[method-assign]
+        with pytest.raises(error.ConnectionDone) as caught:
+            world.connect(world.endpoint(b"exit 0"))
+        assert isinstance(caught.value, HandshakeFailed)
+        assert "MaxStartups" in str(caught.value)
 
     def test_wrongPassword(self, world: World) -> None:
         with pytest.raises(AuthenticationFailed):
