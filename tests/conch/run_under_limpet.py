@@ -18,14 +18,17 @@ from typing import Any
 
 from limpet import install_as_conch
 
+STDOUT = sys.stdout
+"""Ours: some of the tests put something else in its place, and fail before they put it back."""
+
 
 class OneLinePerTest(unittest.TestResult):
     """Prints how each test went, as JSON."""
 
     def _say(self, test: unittest.TestCase, outcome: str, detail: str = "") -> None:
         line = json.dumps({"id": test.id(), "outcome": outcome, "detail": detail})
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        STDOUT.write(line + "\n")
+        STDOUT.flush()
 
     def addSuccess(self, test: Any) -> None:
         super().addSuccess(test)
@@ -62,9 +65,9 @@ def main(names: list[str]) -> None:
     for test in eachOf(TestLoader().loadByNames(names)):
         try:
             test.run(result)
-        except KeyboardInterrupt:
-            # Trial's word for a reactor that stopped while a test was waiting.
-            result.addError(test, "the reactor stopped")
+        except (KeyboardInterrupt, SystemExit) as end:
+            # The former is Trial's word for a reactor that stopped while a test was waiting.
+            result.addError(test, repr(end))
 
 
 if __name__ == "__main__":
