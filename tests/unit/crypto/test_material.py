@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 
 from limpet.crypto import material
 from limpet.crypto.errors import BadKeyError
+from limpet.crypto.signatures import makeSignature
 from tests.keymaking import makeKey
 
 P = 2**255 - 19
@@ -119,6 +120,29 @@ class TestRSA:
         for badD in (0, 1, n, d + 2):
             with pytest.raises(BadKeyError):
                 material.rsaPrivate(n, e, badD, p, q)
+
+    def test_anExponentThatBelongsToOnePrimeOnly(self) -> None:
+        data = makeKey("rsa", 2048).data()
+        n, e, d, p, q = (data[name] for name in ("n", "e", "d", "p", "q"))
+        with pytest.raises(BadKeyError, match="does not belong"):
+            material.rsaPrivate(n, e, pow(e, -1, p - 1), p, q)
+        with pytest.raises(BadKeyError, match="does not belong"):
+            material.rsaPrivate(n, e, pow(e, -1, q - 1), p, q)
+
+    def test_D14_primesThatAreNoneNeverSign(self) -> None:
+        """Nobody looks whether they are; what comes out of them is looked at."""
+        one, other = (makeKey("rsa", 2048, number).data() for number in (0, 1))
+        e = 65537
+        p, q = one["p"] * one["q"], other["p"]
+        private = material.rsaPrivate(p * q, e, pow(e, -1, (p - 1) * (q - 1)), p, q)
+        with pytest.raises(RuntimeError, match="withheld"):
+            makeSignature(private, b"rsa-sha2-512", b"data")
+
+    def test_L6_hugePrimesAreNotTested(self) -> None:
+        """Which would take two minutes: see attacks.md, Go's CVE with the same keys."""
+        p, q = 2**9689 - 1, 2**4423 - 1
+        private = material.rsaPrivate(p * q, 65537, pow(65537, -1, (p - 1) * (q - 1)), p, q)
+        assert private.key_size == 14112
 
     def test_partsDoNotDependOnTheOrder(self) -> None:
         keyObject = makeKey("rsa", 2048)._keyObject

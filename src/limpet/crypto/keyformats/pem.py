@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -71,7 +71,7 @@ def decodePrivate(data: bytes, passphrase: bytes | None) -> KeyMaterial:
     if text.startswith(PKCS8_ENCRYPTED_BEGIN):
         _checkWork(text)
     try:
-        keyObject = load_pem_private_key(text, passphrase)
+        keyObject = load_pem_private_key(text, passphrase, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # The words of the library are left out: which check failed is of no use to a person.
         hint = " or the passphrase is wrong" if encrypted else ""
@@ -80,6 +80,11 @@ def decodePrivate(data: bytes, passphrase: bytes | None) -> KeyMaterial:
         ) from None
     if not isinstance(keyObject, PRIVATE_KEY_CLASSES):
         raise BadKeyError("a private key of a kind that SSH has no name for")
+    if isinstance(keyObject, rsa.RSAPrivateKey):
+        # As with the numbers of any other form, by our own checks.
+        parts = keyObject.private_numbers()
+        public = parts.public_numbers
+        keyObject = material.rsaPrivate(public.n, public.e, parts.d, parts.p, parts.q)
     material.checkKeyObject(keyObject)
     return KeyMaterial(keyObject)
 
