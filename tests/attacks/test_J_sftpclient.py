@@ -91,7 +91,9 @@ def place(tmp_path: Path) -> Place:
 
 class TestNames:
     @pytest.mark.parametrize("name", EVIL_NAMES)
-    @pytest.mark.parametrize("attrs", [FILE_ATTRS, DIRECTORY_ATTRS, LINK_ATTRS])
+    @pytest.mark.parametrize(
+        "attrs", [FILE_ATTRS, DIRECTORY_ATTRS, LINK_ATTRS], ids=["file", "directory", "link"]
+    )
     @pytest.mark.parametrize("links", ["copy", "follow"])
     def test_J2_a_listed_name_that_is_no_name(
         self, place: Place, name: bytes, attrs: bytes, links: Any

@@ -190,6 +190,18 @@ class TestReplies:
             peer.client.dataReceived(bytes([byte]))
         assert [outcome(read) for read in reads] == [b"data0", b"data1"]
 
+    def test_data_without_data_is_no_progress(self) -> None:
+        peer = Peer()
+        file = ClientFile(peer.client, b"h")
+        reads = [file.readChunk(0, 5), file.readChunk(0, 0)]
+        for number in range(2):
+            peer.reply(sftp.FXP_DATA, sftp.packData(number, b""))
+        assert outcome(reads[0]).code == sftp.FX_BAD_MESSAGE
+        assert outcome(reads[1]) == b""
+        listing = ClientDirectory(peer.client, b"h").read()
+        peer.reply(sftp.FXP_NAME, sftp.packNames(2, []))
+        assert outcome(listing).code == sftp.FX_BAD_MESSAGE
+
     def test_names_as_triples(self) -> None:
         peer = Peer()
         directory = ClientDirectory(peer.client, b"h")
