@@ -491,3 +491,56 @@ def greeting(port: int, request: bytes = b"") -> bytes:
                 break
             found += piece
         return found
+
+
+class TestTools:
+    """Programs that start `ssh` themselves take `limpet ssh` in its place."""
+
+    @pytest.fixture
+    def tree(self, tmp_path: Path) -> Path:
+        source = tmp_path / "source"
+        source.mkdir()
+        for number in range(50):
+            (source / f"file{number}").write_bytes(os.urandom(number * 1000))
+        return source
+
+    @staticmethod
+    def contents(tree: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in tree.iterdir()}
+
+    def run(self, host: Host, *command: str, **more: str) -> None:
+        subprocess.run(
+            command,
+            env=environment(host, **more),
+            timeout=60,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def test_rsync(self, sshd: Host, tree: Path, tmp_path: Path) -> None:
+        rsync = [requirePeer("rsync"), "-a", "-e", " ".join(limpetSsh(sshd))]
+        self.run(sshd, *rsync, f"{tree}/", f"127.0.0.1:{tmp_path}/there/")
+        self.run(sshd, *rsync, f"127.0.0.1:{tmp_path}/there/", f"{tmp_path}/back/")
+        assert self.contents(tmp_path / "back") == self.contents(tree)
+
+    def test_git(self, sshd: Host, tmp_path: Path) -> None:
+        """git asks by -G whether it is an ssh that it knows."""
+        git = requirePeer("git")
+        more = {"GIT_SSH_COMMAND": " ".join(limpetSsh(sshd)), "GIT_CONFIG_GLOBAL": os.devnull}
+        there = tmp_path / "there"
+        self.run(sshd, git, "init", "-q", str(there))
+        author = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        self.run(
+            sshd, git, "-C", str(there), *author, "commit", "-q", "--allow-empty", "-m", "first"
+        )
+        url = f"ssh://{sshd.user}@127.0.0.1:{sshd.port}{there}"
+        self.run(sshd, git, "clone", "-q", url, str(tmp_path / "here"), **more)
+        assert (tmp_path / "here" / ".git").is_dir()
+
+    def test_scp(self, sshd: Host, tree: Path, tmp_path: Path) -> None:
+        program = tmp_path / "ssh"
+        program.write_text(f'#!/bin/sh\nexec {" ".join(limpetSsh(sshd))} "$@"\n')
+        program.chmod(0o700)
+        scp = [requirePeer("scp"), "-O", "-q", "-r", "-S", str(program)]
+        self.run(sshd, *scp, f"127.0.0.1:{tree}", f"{tmp_path}/copy")
+        assert self.contents(tmp_path / "copy") == self.contents(tree)
