@@ -427,6 +427,14 @@ class TestOpenSSH:
             with pytest.raises(AuthenticationFailed, match="accepted, and not enough"):
                 says(peer)
 
+    def test_too_many_keys(self, work: Workplace) -> None:
+        """What keeps a full agent from logging in is said, and what to do about it."""
+        with self.sshd(work) as peer:
+            strangers = [Key.generate("ed25519") for _ in range(8)]
+            with pytest.raises(AuthenticationFailed, match="IdentitiesOnly yes") as caught:
+                says(peer, keys=strangers)
+            assert "Too many authentication failures" in str(caught.value)
+
     @pytest.mark.parametrize(("kind", "bits"), [("rsa", 2048), ("ecdsa", 256), ("ecdsa", 521)])
     def test_kinds_of_keys(self, work: Workplace, tmp_path: Path, kind: str, bits: int) -> None:
         key = Key.generate(kind, bits)

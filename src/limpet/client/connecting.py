@@ -61,6 +61,10 @@ from limpet.wire.numbers import DISCONNECT_BY_APPLICATION
 KEX_SECONDS = 60.0
 """How long a server may take to exchange keys where no ConnectTimeout is set (ours)."""
 
+MANY_KEYS = 4
+"""Keys that were offered when a server ended the login, from which on they may be why (ours; sshd
+allows six failures, and counts other attempts, too)."""
+
 _SERVICE_TIMER = "service"
 
 _SETTINGS = {
@@ -500,7 +504,13 @@ class _Attempt:
                 f" {seconds:g} s (ConnectTimeout)"
             )
         if self._auth is not None and self._auth.lastAuth:
-            return self._auth.failure(said or _violationText(transport))
+            why = said or _violationText(transport)
+            if said and len(self._auth.triedPublicKeys) >= MANY_KEYS:
+                why += (
+                    f"\n  it was offered {len(self._auth.triedPublicKeys)} keys; IdentitiesOnly yes"
+                    " offers only those that IdentityFile names"
+                )
+            return self._auth.failure(why)
         if said:
             return HandshakeFailed(f"{self.where}: {said}")
         violation = transport.violation
