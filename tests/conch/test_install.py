@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from limpet.dropin import REPLACED, limpetsName
+from limpet.ssh.keys import Key, createKeyFiles
 from tests.conch.programs import Clients, environment, freePort, started
 
 RUN_ON_LIMPET = (sys.executable, "-m", "limpet.conch")
@@ -242,3 +246,49 @@ class TestManhole:
         done = manhole.ssh("true")
         assert done.returncode == 255
         assert b"exec request failed" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def unixServer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
+    """`twistd conch`, Twisted's server for the accounts of the machine."""
+    account = pwd.getpwuid(os.getuid())
+    home = Path(account.pw_dir)
+    if not home.is_relative_to(tempfile.gettempdir()):
+        pytest.skip("logs in as this account, whose home is a person's own: run it by script/test")
+    directory = tmp_path_factory.mktemp("twistd")
+    (directory / "keys").mkdir()
+    createKeyFiles(Key.generate("ed25519"), directory / "keys/ssh_host_ed25519_key")
+    createKeyFiles(Key.generate("ed25519"), directory / "userKey")
+    (home / ".ssh").mkdir(mode=0o700, exist_ok=True)
+    authorized = home / ".ssh/authorized_keys"
+    authorized.write_bytes((directory / "userKey.pub").read_bytes())
+    authorized.chmod(0o600)
+    port = freePort()
+    command: list[str | Path] = [
+        *(*RUN_ON_LIMPET, "--", "twistd", "-n", "--pidfile=", "conch"),
+        *("--port", f"tcp:{port}:interface=127.0.0.1", "--data", directory / "keys"),
+    ]
+    try:
+        with started(command, directory, port) as program:
+            yield Clients(port, account.pw_name, directory, key=directory / "userKey")
+            program.assertWell()
+    finally:
+        authorized.unlink()
+
+
+class TestTwistdConch:
+    def test_aCommandAndItsStatus(self, unixServer: Clients) -> None:
+        done = unixServer.ssh("echo out; echo err >&2; exit 3")
+        assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
+
+    def test_aTerminal(self, unixServer: Clients) -> None:
+        done = unixServer.ssh("tty", options=["-tt"])
+        assert (done.returncode, done.stdout[:9]) == (0, b"/dev/pts/"), done.stderr
+
+    def test_files(self, unixServer: Clients, tmp_path: Path) -> None:
+        (tmp_path / "here").write_bytes(bytes(range(256)) * 1000)
+        done = unixServer.sftp(
+            f"put {tmp_path}/here {tmp_path}/there", f"get {tmp_path}/there {tmp_path}/back"
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "back").read_bytes() == (tmp_path / "here").read_bytes()
