@@ -50,8 +50,11 @@ from limpet.wire.numbers import (
     DISCONNECT_NO_MORE_AUTH_METHODS_AVAILABLE,
 )
 
+MAX_KEYS = 64
+"""Most keys that are offered; then comes the next method (ours; servers allow far fewer)."""
+
 MAX_ROUNDS = 32
-"""Most answers of a server's before it is left (ours)."""
+"""Most answers of a server's, those to keys aside, before it is left (ours)."""
 
 MAX_BANNER_LENGTH = authentication.MAX_TEXT_LENGTH
 """Most text of all banners together, in bytes (ours)."""
@@ -309,7 +312,8 @@ class SSHUserAuthClient(SSHService):
         if not self._awaiting or self._over:
             raise UnexpectedMessage("an answer where nothing was asked")
         self._awaiting = False
-        self._rounds += 1
+        if not self.lastAuth.startswith(authentication.PUBLIC_KEY):
+            self._rounds += 1
         if self._rounds > MAX_ROUNDS:
             raise LimitExceeded("the server goes on asking")
 
@@ -361,7 +365,7 @@ class SSHUserAuthClient(SSHService):
             return False
         self.lastPublicKey = publicKey
         self.triedPublicKeys.append(publicKey)
-        if len(self.triedPublicKeys) > MAX_ROUNDS:
+        if len(self.triedPublicKeys) > MAX_KEYS:
             return False
         algorithm = self.chooseAlgorithm(publicKey)
         if algorithm is None:

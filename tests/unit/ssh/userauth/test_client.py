@@ -10,6 +10,7 @@ from twisted.internet import defer
 from limpet.core import authentication
 from limpet.ssh.keys import Key
 from limpet.ssh.userauth import SSHUserAuthClient
+from limpet.ssh.userauth.client import MAX_KEYS
 from limpet.wire.fields import NS, Reader, boolean, u32
 from tests.unit.ssh.userauth.doubles import (
     ALICE_KEY,
@@ -263,3 +264,14 @@ def test_unknownMethodsOfTheServer() -> None:
     transport = started(client)
     client.packetReceived(51, failure(b"__class__", b"none", b"publickey"))
     assert requests(transport)[-1][0] == b"publickey"
+
+
+def test_passwordAfterMoreKeysThanAnyServerTakes() -> None:
+    """An agent may hold a hundred keys: after 64 the password has its turn."""
+    client = Client(*(Key.generate("ed25519") for _ in range(100)), passwords=(b"pw",))
+    transport = started(client)
+    for _ in range(MAX_KEYS + 1):
+        client.packetReceived(51, failure(b"publickey", b"password"))
+    methods = [method for method, _ in requests(transport)]
+    assert methods == [b"none"] + [b"publickey"] * MAX_KEYS + [b"password"]
+    assert transport.disconnected == []
