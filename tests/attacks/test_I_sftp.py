@@ -331,6 +331,7 @@ def test_I4_everyRequestWithAPathIsTried() -> None:
 def test_I4_noPathLeadsOut(jail: Jail, path: bytes) -> None:
     outside = [jail.top / "secret", jail.top / "user10"]
     before = [fingerprint(place) for place in outside], SECRET, (jail.top / "secret").stat()
+    parent = told(jail.top.stat())
     for number, (request, arguments) in enumerate(requestsOn(path, b"other%d")):
         values = tuple(
             b"other%d" % number if argument == b"other%d" else argument for argument in arguments
@@ -356,6 +357,12 @@ def test_I4_noPathLeadsOut(jail: Jail, path: bytes) -> None:
     assert after[2].st_mtime_ns == before[2].st_mtime_ns
     assert after[2].st_nlink == before[2].st_nlink == 1
     assert sorted(os.listdir(jail.top)) == ["secret", "user1", "user10"]
+    assert told(jail.top.stat()) == parent
+
+
+def told(details: os.stat_result) -> tuple[int, ...]:
+    """What a client could have changed of a directory; reading it changes its atime."""
+    return details.st_mode, details.st_uid, details.st_gid, details.st_mtime_ns
 
 
 def test_I4_aNameThatOnlyLooksLikeAnotherIsItself(jail: Jail) -> None:
@@ -455,6 +462,18 @@ def test_I6_pathsAreTheClients(jail: Jail) -> None:
     asker.ask(sftp.FXP_SYMLINK, b"/a/b", b"link")
     assert asker.path(sftp.FXP_READLINK, b"link") == b"/a/b"
     assert asker.path(sftp.FXP_REALPATH, b"link") == b"/a/b"
+
+
+def test_I6_theTopIsItsOwnParent(jail: Jail) -> None:
+    jail.top.chmod(0o711)
+    jail.inside.chmod(0o755)
+    top = jail.asker.attrs(sftp.FXP_STAT, b"/")
+    for path in (b"..", b"/..", b"../..", b"a/../.."):
+        assert jail.asker.attrs(sftp.FXP_LSTAT, path) == top
+        assert jail.asker.attrs(sftp.FXP_STAT, path) == top
+    for path in (b"/", b"a/.."):
+        dots = {entry.filename: entry.attrs for entry in jail.asker.listing(path)}
+        assert dots[b"."]["permissions"] == dots[b".."]["permissions"] == top["permissions"]
 
 
 def test_I6_whatIsOutsideIsNotToldFromWhatIsNot(jail: Jail) -> None:

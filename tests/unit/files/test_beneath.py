@@ -85,6 +85,37 @@ def test_directories_by_links(root: Root) -> None:
     assert contents(root, b"short/../../file") == b"inside"
 
 
+def test_an_absolute_link_begins_at_the_top_wherever_it_stands(root: Root) -> None:
+    (jail(root) / "a" / "b" / "link").symlink_to("/file")
+    (jail(root) / "a" / "b" / "file").write_bytes(b"another")
+    assert contents(root, b"a/b/link") == b"inside"
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, O_PATH])
+def test_a_link_that_takes_a_files_place_is_not_followed(
+    root: Root, monkeypatch: pytest.MonkeyPatch, flags: int
+) -> None:
+    path, real = jail(root) / "file", os.open
+    if root._useKernel:
+        pytest.skip("the kernel looks once")
+
+    def swap(name: bytes, how: int, *arguments: int, **where: int) -> int:
+        if how & os.O_NOFOLLOW and how != O_PATH | os.O_NOFOLLOW and not path.is_symlink():
+            path.unlink()
+            path.symlink_to("../secret")
+        elif how == O_PATH | os.O_NOFOLLOW and flags & O_PATH:
+            fd = real(name, how, *arguments, **where)
+            path.unlink(missing_ok=True)
+            path.symlink_to("../secret")
+            return fd
+        return real(name, how, *arguments, **where)
+
+    monkeypatch.setattr(os, "open", swap)
+    with pytest.raises(OSError) as caught:
+        root.open(b"file", flags)
+    assert caught.value.errno == errno.ELOOP
+
+
 def test_a_circle_of_links_ends(root: Root) -> None:
     (jail(root) / "one").symlink_to("two")
     (jail(root) / "two").symlink_to("one")

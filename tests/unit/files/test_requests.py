@@ -204,6 +204,19 @@ class TestFiles:
         assert asker.status(sftp.FXP_OPEN, b"fifo", sftp.FXF_READ, {}) == sftp.FX_FAILURE
         assert len(os.listdir("/proc/self/fd")) == before
 
+    def test_what_takes_a_files_place_is_looked_at_once_more(
+        self, asker: FilesAsker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def missing(path: bytes) -> None:
+            raise FileNotFoundError(2, "not yet")
+
+        os.mkfifo(tmp_path / "fifo")
+        monkeypatch.setattr(asker.requests.files, "stat", missing)
+        before = len(os.listdir("/proc/self/fd"))
+        reply = asker.ask(sftp.FXP_OPEN, b"fifo", sftp.FXF_READ, {})
+        assert textOf(reply) == b"Not a regular file"
+        assert len(os.listdir("/proc/self/fd")) == before
+
 
 class TestAttributes:
     def test_stat_and_lstat(self, asker: FilesAsker, tmp_path: Path) -> None:

@@ -130,6 +130,15 @@ class TestIdentity:
             assert asker.status(sftp.FXP_OPEN, b"/etc/shadow", 1, {}) == sftp.FX_PERMISSION_DENIED
 
     @needsRoot
+    def test_the_groups_are_the_users_alone(self, openDirectory: Path) -> None:
+        options = asNobody(home=str(openDirectory), groups="54321,54322")
+        with WorkerAsker(*options, extra_groups=[0, 4]) as asker:
+            asker.ask(sftp.FXP_STAT, b".")
+            status = Path(f"/proc/{asker.process.pid}/status").read_text()
+            (groups,) = [line for line in status.splitlines() if line.startswith("Groups:")]
+            assert groups.split()[1:] == ["54321", "54322"]
+
+    @needsRoot
     def test_root_goes_into_the_jail(self, openDirectory: Path) -> None:
         (openDirectory / "jail").mkdir()
         (openDirectory / "jail" / "file").write_bytes(b"inside")
