@@ -40,7 +40,8 @@ class Screen:
 
     def start(self, command: Sequence[str], columns: int = 100, rows: int = 30) -> None:
         """Start a shell that runs the command and says how it ended: [status N]."""
-        line = f"{shlex.join(command)}; echo [status $?]; stty -a; exec cat"
+        # Ctrl-C is for the command, and not for the shell around it.
+        line = f"trap : INT; {shlex.join(command)}; echo [status $?]; stty -a; exec cat"
         self.call(
             *("new-session", "-d", "-x", str(columns), "-y", str(rows)),
             *("sh", "-c", line),

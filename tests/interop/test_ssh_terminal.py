@@ -281,6 +281,9 @@ class TestQuestions:
         screen.waitFor(r"Passphrase for.*: ?$")
         screen.type("C-c")
         poll(lambda: not clientsOf(sshd), 10, "the client's end")
+        assert screen.status() == 255
+        assert "limpet: " not in screen.text()
+        assert screen.isCooked()
 
 
 def clientsOf(host: Host) -> list[int]:

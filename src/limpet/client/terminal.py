@@ -167,7 +167,7 @@ class Question:
         self._echo = echo
         self._line = bytearray()
         self._before: list[Any] = termios.tcgetattr(terminal)
-        self.answer: defer.Deferred[bytes] = defer.Deferred(lambda _: self._close())
+        self.answer: defer.Deferred[bytes] = defer.Deferred(self._giveUp)
         self.apply()
         self.say(text)
         reactor.addReader(self)
@@ -225,6 +225,12 @@ class Question:
             self.answer.callback(result)
         else:
             self.answer.errback(result)
+
+    def _giveUp(self, answer: object) -> None:
+        # What is told next begins a line of its own.
+        if self._fd >= 0:
+            self.say("\n")
+        self._close()
 
     def _close(self) -> None:
         fd, self._fd = self._fd, -1

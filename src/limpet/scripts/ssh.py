@@ -9,6 +9,7 @@ line. However it ends, the terminal is as it was.
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import signal
@@ -101,6 +102,9 @@ def begin(arguments: Sequence[str], messages: Messages) -> None:
     login = Login(reactor, config, invocation, messages)
     login.finished.addCallback(leave)
     reactor.callWhenRunning(login.start)
+    # Garbage comes with the session; what was loaded before is none, and is not looked at again.
+    gc.freeze()
+    gc.enable()
     reactor.run()
 
 
@@ -253,11 +257,13 @@ class Login:
         signal.signal(number, lambda *_: self._reactor.callFromThread(act))
 
     def _notConnected(self, reason: Failure) -> None:
+        if self._isOver:
+            # A signal has given it up, and whatever came of that.
+            return
         if not reason.check(ClientError, ConfigError):
             reason.raiseException()
-        if not self._isOver:
-            self._messages.say(reason.getErrorMessage(), Loudness.FATAL)
-            self._finish(OWN_FAILURE)
+        self._messages.say(reason.getErrorMessage(), Loudness.FATAL)
+        self._finish(OWN_FAILURE)
 
     def _bug(self, reason: Failure) -> None:
         self._restore()
@@ -280,17 +286,15 @@ class Login:
         starting.addErrback(self._bug)
 
     def _lendAgent(self, connection: ClientConnection) -> None:
-        """Let the server ask our agent, where the configuration says so and there is one."""
-        path = self._config.forwardAgentPath or os.environ.get("SSH_AUTH_SOCK")
-        if not self._config.forwardAgent or not path:
+        """Let the server ask our agent, where the configuration says so."""
+        if not self._config.forwardAgent:
             return
-        from limpet.client.agent import AgentForwarding
-
-        self._lendsAgent = True
-        lent = AgentForwarding(self._reactor, path)
-        lent.isAllowed = True
-        service: Any = connection.connection
-        service.agentForwarding = lent
+        try:
+            connection.lendAgent()
+        except RequestRefused as refusal:
+            self._tell(str(refusal))
+        else:
+            self._lendsAgent = True
 
     def _startForwards(self, connection: ClientConnection) -> defer.Deferred[None]:
         from limpet.client.forwards import Forwards
@@ -422,16 +426,6 @@ class Login:
             self._messages.say("standard input is no terminal, so none is asked for (-tt would)")
         return False
 
-    def _forwardsAgent(self) -> bool:
-        if not self._config.forwardAgent or self._connection is None:
-            return False
-        try:
-            self._connection.lendAgent()
-        except RequestRefused as refusal:
-            self._messages.say(str(refusal))
-            return False
-        return True
-
     def _makeEscapes(self) -> EscapeReader | None:
         character = self._config.escapeChar
         if character is None:
@@ -550,14 +544,18 @@ class Login:
     def _ended(self, number: int) -> None:
         """A signal wants us to end."""
         name = signal.Signals(number).name
-        self._restore()
         if self._connection is None:
-            self._messages.say(f"ended by {name}", Loudness.VERBOSE)
+            self._isOver = True
+            if self._messages.loudness < Loudness.VERBOSE:
+                # A question that is given up is no failure that anybody has to hear of.
+                self._messages.loudness = Loudness.QUIET
             if self._connecting is not None:
+                # It takes an open question along, so that nothing is tried in place of the answer.
                 self._connecting.addErrback(lambda _: None)
-                self._isOver = True
                 self._connecting.cancel()
-                self._over(OWN_FAILURE)
+            self._restore()
+            self._messages.say(f"ended by {name}", Loudness.VERBOSE)
+            self._over(OWN_FAILURE)
             return
         self._cut(f"ended by {name}")
 

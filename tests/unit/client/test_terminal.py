@@ -219,6 +219,7 @@ class TestQuestions:
         ui.abandon()
         assert termios.tcgetattr(screen.fd) == modes
         assert openDescriptors() == before
+        assert screen.seen() == b"Password: \r\n"
 
     def test_a_process_that_was_stopped_hides_the_secret_again(
         self, driver: Driver, screen: Screen, ui: Any
