@@ -377,9 +377,12 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         if prompt is None:
             if self._passwordPrompts >= self.config.numberOfPasswordPrompts:
                 return None
+            account = self.user + b"@" + self.config.hostName.encode("utf-8")
+            if self._passwordPrompts:
+                self.ui.warn(account + b" does not take that password; try again\n")
             self._passwordPrompts += 1
             self.tried.append("a password")
-            prompt = self.user + b"@" + self.config.hostName.encode("utf-8") + b"'s password: "
+            prompt = account + b"'s password: "
         else:
             prompt = self._marked(prompt)
         asking = self._ask(prompt, False)

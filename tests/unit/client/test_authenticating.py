@@ -233,6 +233,8 @@ class TestPasswords:
             login.refuse(b"password")
         sent = [authentication.parsePassword(entry[1]).password for entry in login.sent[1:]]
         assert sent == [b"given", b"one", b"two", b"three"]
+        wrong = b"alice@server.test does not take that password; try again\n"
+        assert login.person.told == [wrong, wrong]
         assert login.transport.disconnected[0][0] == 14
 
     def test_nobodyAnswers(self) -> None:
