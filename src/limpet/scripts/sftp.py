@@ -171,7 +171,8 @@ class Talk:
             raise
         except CommandError as error:
             self._transfers.end()
-            self._transfers.tell(str(error))
+            if not error.wasTold:
+                self._transfers.tell(str(error))
             return FAILED
         finally:
             self._transfers.end()

@@ -36,7 +36,15 @@ FAILURES = (SFTPError, OSError, EOFError, NotImplementedError, ClientError)
 
 
 class CommandError(ClientError):
-    """A command did not work; the text says why."""
+    """A command did not work; the text says why.
+
+    Attributes:
+        wasTold: Whether `Shell.told` has been called with these very words already.
+    """
+
+    def __init__(self, text: str, wasTold: bool = False) -> None:
+        super().__init__(text)
+        self.wasTold = wasTold
 
 
 class LeaveShell(Exception):
@@ -190,17 +198,17 @@ class Shell:
         except CommandError:
             raise
         except CopyFailed as error:
-            raise CommandError(self._copyText(error)) from None
+            raise self._copyError(error) from None
         except (ConnectionClosed, CancelledError):
             raise
         except FAILURES as error:
             raise CommandError(f"{name}: {reasonOf(error)}") from None
 
-    def _copyText(self, failed: CopyFailed) -> str:
-        text = str(failed.problems[0])
-        if self.told is not None and len(failed.problems) > 1:
-            return f"{len(failed.problems)} files were not copied, or not as asked"
-        return text
+    def _copyError(self, failed: CopyFailed) -> CommandError:
+        count = len(failed.problems)
+        if self.told is not None and count > 1:
+            return CommandError(f"{count} files were not copied, or not as asked")
+        return CommandError(str(failed.problems[0]), wasTold=self.told is not None)
 
     def _arguments(self, command: Command, words: Sequence[Word]) -> tuple[str, list[Word]]:
         flags = ""

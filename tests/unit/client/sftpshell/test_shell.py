@@ -250,6 +250,17 @@ class TestCopying:
         assert len(told) == 2
         assert (here / "a3").read_bytes() == b"3"
 
+    def test_a_failure_is_told_once(self, here: Path) -> None:
+        talk = Talk(MemoryServer({}))
+        told: list[str] = []
+        talk.shell.told = told.append
+        for line, wasTold in (("get none", True), ("put none", True), ("rmdir none", False)):
+            told.clear()
+            with pytest.raises(CommandError) as failed:
+                talk(line)
+            assert failed.value.wasTold is wasTold
+            assert told == ([str(failed.value)] if wasTold else [])
+
     def test_trees(self, here: Path) -> None:
         server = MemoryServer({"t/f": b"1", "t/s/g": b"2", "t/l": "->f"})
         talk = Talk(server)
