@@ -148,6 +148,10 @@ class OwnStack(Stack):
             change(client, server)
         Pair.__init__(self, client, server, portions)
 
+    def carryToClient(self) -> None:
+        """Carry what the server wrote, and no answer."""
+        self._carry(self.serverTransport, self.client, self.clientTransport)
+
 
 SUITES = [
     (b"aes128-gcm@openssh.com", b""),
@@ -229,6 +233,29 @@ class TestOwnStream:
         server.dataReceived(b"SSH-2.0-x\r\n" + request)
         assert server.disconnected is not None
         assert b"90" in server.disconnected[1]
+
+    def test_aMessageThatIsCutShort(self) -> None:
+        stack = OwnStack([])
+        stack.client.connectionSecure = lambda: None
+        stack.pump()
+        stack.client.sendPacket(transport.MSG_SERVICE_REQUEST, b"\0\0\0\x10ssh")
+        stack.pump()
+        assert stack.server.disconnected is not None
+        assert stack.server.disconnected[0] == transport.DISCONNECT_PROTOCOL_ERROR
+
+    def test_lastWordsUnderKeysThatOnlyWeUse(self) -> None:
+        stack = OwnStack([])
+        told: list[tuple[int, bytes]] = []
+        stack.client.receiveError = lambda reason, words: told.append((reason, words))
+        server = stack.server
+        while server.currentEncryptions.outCipType == b"none":
+            stack.carryToServer()
+            if server.currentEncryptions.outCipType == b"none":
+                stack.carryToClient()
+        assert server.currentEncryptions.inCipType == b"none"
+        server.sendPacket(transport.MSG_DISCONNECT, struct.pack(">L", 11) + NS(b"bye") + NS(b""))
+        stack.pump()
+        assert told == [(11, b"bye")]
 
     def test_anotherVersion(self) -> None:
         server = OwnStack([]).server
