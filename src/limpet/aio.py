@@ -38,6 +38,8 @@ from limpet.client.errors import (
     HostKeyRefused,
     RequestRefused,
 )
+from limpet.client.filecopy import CopyResult, DirectoryEntry, RemoteFiles
+from limpet.client.filecopy.remotefiles import Path
 from limpet.client.processes import DISCARD, STDOUT, RemoteProcess, Result
 from limpet.client.programs import Ending, Terminal
 from limpet.ssh.keys import Key
@@ -53,6 +55,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionEnded",
     "Ending",
+    "Files",
     "Forward",
     "HandshakeFailed",
     "HostKeyRefused",
@@ -250,6 +253,10 @@ class Client:
         """Start a subsystem, to be written to and read from."""
         return Process(await _future(self.twisted.subsystem(name)))
 
+    async def files(self) -> Files:
+        """The files at the server, over SFTP; as `limpet.client.filecopy.RemoteFiles`."""
+        return Files(await _future(self.twisted.files()))
+
     async def forward_local(self, spec: str) -> Forward:
         """Listen here, and have the server connect: "8080:db.internal:5432" (`ssh -L`)."""
         return Forward(await _future(self.twisted.forwardLocal(spec)))
@@ -275,6 +282,105 @@ class Client:
 
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
+
+
+class Files:
+    """The files of a user at a server; made by `Client.files`.
+
+    Paths are text or bytes, and relative ones start at the user's home. Options are the fields of
+    `limpet.client.filecopy.CopyOptions`, in snake_case. What fails raises as `twisted` does.
+
+    Attributes:
+        twisted: The same, with Deferreds: a `limpet.client.filecopy.RemoteFiles`.
+    """
+
+    def __init__(self, files: RemoteFiles) -> None:
+        self.twisted = files
+
+    async def get(self, remote: Path, local: Path | None = None, **options: Any) -> CopyResult:
+        """Copy a file or a tree from the server, into a directory or to a new name."""
+        return await _future(self.twisted.get(remote, local, **_camel(options)))
+
+    async def put(self, local: Path, remote: Path | None = None, **options: Any) -> CopyResult:
+        """Copy a file or a tree to the server."""
+        return await _future(self.twisted.put(local, remote, **_camel(options)))
+
+    async def copy(self, source: Path, target: Path, **options: Any) -> CopyResult:
+        """Copy a file at the server to another place there."""
+        return await _future(self.twisted.copy(source, target, **_camel(options)))
+
+    async def read(self, path: Path) -> bytes:
+        """The content of a file."""
+        return await _future(self.twisted.read(path))
+
+    async def write(self, path: Path, data: bytes) -> None:
+        """Make `path` a file with this content, whole or not at all."""
+        await _future(self.twisted.write(path, data))
+
+    async def list_directory(self, path: Path = ".") -> list[DirectoryEntry]:
+        """The entries of a directory."""
+        return await _future(self.twisted.listDirectory(path))
+
+    async def glob(self, pattern: Path) -> list[str]:
+        """The paths that match a pattern, sorted."""
+        return await _future(self.twisted.glob(pattern))
+
+    async def exists(self, path: Path) -> bool:
+        """Whether there is something at `path`."""
+        return await _future(self.twisted.exists(path))
+
+    async def is_directory(self, path: Path) -> bool:
+        """Whether `path` is a directory, or a link to one."""
+        return await _future(self.twisted.isDirectory(path))
+
+    async def stat(self, path: Path, follow_links: bool = True) -> dict[str, Any]:
+        """The attributes of `path`."""
+        return await _future(self.twisted.stat(path, follow_links))
+
+    async def real_path(self, path: Path) -> str:
+        """`path` as an absolute path, with its links followed."""
+        return await _future(self.twisted.realPath(path))
+
+    async def read_link(self, path: Path) -> str:
+        """What a symbolic link points to."""
+        return await _future(self.twisted.readLink(path))
+
+    async def make_directory(self, path: Path, mode: int = 0o777) -> None:
+        """Make a directory."""
+        await _future(self.twisted.makeDirectory(path, mode))
+
+    async def make_link(self, path: Path, target: Path) -> None:
+        """Make a symbolic link at `path` that points to `target`."""
+        await _future(self.twisted.makeLink(path, target))
+
+    async def remove(self, path: Path) -> None:
+        """Remove a file or a link."""
+        await _future(self.twisted.remove(path))
+
+    async def remove_directory(self, path: Path) -> None:
+        """Remove an empty directory."""
+        await _future(self.twisted.removeDirectory(path))
+
+    async def remove_tree(self, path: Path) -> None:
+        """Remove a directory with everything in it."""
+        await _future(self.twisted.removeTree(path))
+
+    async def rename(self, old: Path, new: Path) -> None:
+        """Move a file; one that is at `new` is replaced."""
+        await _future(self.twisted.rename(old, new))
+
+    async def change_mode(self, path: Path, mode: int) -> None:
+        """Set the permission bits of `path`."""
+        await _future(self.twisted.changeMode(path, mode))
+
+    def close(self) -> None:
+        """End the session; the connection goes on."""
+        self.twisted.close()
+
+
+def _camel(options: dict[str, Any]) -> dict[str, Any]:
+    """Options under the names that `CopyOptions` has for them."""
+    return {("keepPart" if name == "keep_part" else name): options[name] for name in options}
 
 
 class Forward:

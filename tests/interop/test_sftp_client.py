@@ -5,6 +5,7 @@ LIMPET_FULL=1 makes the tree 10,000 files and the large file 2 GiB.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import random
@@ -20,8 +21,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from twisted.python.filepath import FilePath
 
 from benchmarks.servers import COMMANDS, ROOT, Workplace, pythonCommand
+from limpet import aio
+from limpet.client.filecopy import CopyFailed
+from limpet.client.knownhosts import KnownHostsFile
 from tests.interop.host import Host, poll, running
 from tests.interop.peers import missing, requireModule, requirePeer
 
@@ -467,6 +472,55 @@ def test_the_example_and_the_documents_program(
     assert (tmp_path / "motd").read_bytes() == b"hello\n"
     assert not (tmp_path / "old.tmp").exists()
     assert hashes(tmp_path / "logs") == hashes(tree / "d1")
+
+
+@pytest.mark.timeout(SECONDS)
+def test_plain_asyncio(host: Host, tree: Path, large: Path, tmp_path: Path) -> None:
+    async def main() -> None:
+        known = KnownHostsFile.fromPath(FilePath(str(host.knownHosts)))
+        async with aio.connect(
+            host.destination,
+            port=host.port,
+            keys=[str(host.work.clientKey)],
+            host_keys=known,
+            config_files=(),
+            only=True,
+        ) as client:
+            files = await client.files()
+            there = tmp_path / "there"
+            await files.put(large, there, verify=True)
+            await files.get(there, tmp_path / "back", keep_part=True)
+            await files.get(tree, tmp_path / "tree", recursive=True, links="copy")
+            await files.copy(there, f"{there}2")
+            await files.rename(f"{there}2", tmp_path / "moved")
+            await files.make_directory(tmp_path / "new")
+            await files.write(tmp_path / "new" / "f", b"text")
+            await files.make_link(tmp_path / "new" / "l", "f")
+            assert await files.read(tmp_path / "new" / "l") == b"text"
+            assert await files.read_link(tmp_path / "new" / "l") == "f"
+            assert await files.real_path(tmp_path / "new" / "l") == f"{tmp_path}/new/f"
+            await files.change_mode(tmp_path / "new" / "f", 0o600)
+            assert (await files.stat(tmp_path / "new" / "f"))["permissions"] & 0o777 == 0o600
+            entries = await files.list_directory(tmp_path / "new")
+            assert {entry.name for entry in entries} == {"f", "l"}
+            assert await files.glob(tmp_path / "new" / "*") == [
+                f"{tmp_path}/new/f",
+                f"{tmp_path}/new/l",
+            ]
+            assert await files.is_directory(tmp_path / "new")
+            await files.remove(tmp_path / "new" / "l")
+            await files.remove_tree(tmp_path / "new")
+            assert not await files.exists(tmp_path / "new")
+            await files.make_directory(tmp_path / "empty")
+            await files.remove_directory(tmp_path / "empty")
+            with pytest.raises(CopyFailed):
+                await files.get(tmp_path / "nothing", tmp_path)
+            files.close()
+
+    asyncio.run(main())
+    assert sameFile(large, tmp_path / "back")
+    assert sameFile(large, tmp_path / "moved")
+    assert hashes(tmp_path / "tree") == hashes(tree)
 
 
 @pytest.mark.timeout(SECONDS)

@@ -20,7 +20,17 @@ Offload = Callable[..., "defer.Deferred[Any]"]
 
 
 def toThreadsOf(reactor: Any) -> Offload:
-    """Runs functions in the reactor's thread pool."""
+    """Runs functions in the reactor's thread pool; in the loop's, where it is one on a loop.
+
+    A reactor on a loop that somebody else runs (`limpet.aio`) never starts its own pool.
+    """
+    loop = getattr(reactor, "_asyncioEventloop", None)
+    if loop is not None:
+
+        def onLoop(function: Callable[..., Any], *arguments: Any) -> defer.Deferred[Any]:
+            return defer.Deferred.fromFuture(loop.run_in_executor(None, function, *arguments))
+
+        return onLoop
 
     def offload(function: Callable[..., Any], *arguments: Any) -> defer.Deferred[Any]:
         return threads.deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
