@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from twisted.cred.credentials import SSHPrivateKey
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import defer
 from twisted.python.failure import Failure
+from twisted.python.filepath import FilePath
 
 from limpet.checkers import InMemorySSHKeyDB, SSHPublicKeyChecker, SSHPublicKeyDatabase
 from limpet.core.authentication import Factors, UserAuthRequest
@@ -155,6 +158,28 @@ class TestSSHPublicKeyDatabase:
         assert outcome(Own(), credentials(OTHER)) is UnauthorizedLogin
         forged = credentials(OTHER, blob=KEY.public().blob())
         assert outcome(Own(), forged) is UnauthorizedLogin
+
+    def test_filesOfItsOwn(self, tmp_path: Path) -> None:
+        class Own(SSHPublicKeyDatabase):
+            def getAuthorizedKeysFiles(self, credentials: Any) -> list[FilePath[str]]:
+                return [FilePath(str(tmp_path / name)) for name in ("nothing", "keys")]
+
+        text = KEY.public().toString("OPENSSH")
+        (tmp_path / "keys").write_bytes(b"# ours\nno key\n" + text + b"\n")
+        assert outcome(Own(), credentials()) == b"alice"
+        assert outcome(Own(), credentials(OTHER)) is UnauthorizedLogin
+        # What the options of a key ask for could not be obeyed here.
+        (tmp_path / "keys").write_bytes(b"restrict " + text + b"\n")
+        assert outcome(Own(), credentials()) is UnauthorizedLogin
+
+    def test_theUsualFiles(self) -> None:
+        account = pwd.getpwuid(os.getuid())
+        shown = credentials(user=account.pw_name.encode())
+        found = SSHPublicKeyDatabase().getAuthorizedKeysFiles(shown)
+        assert [path.path for path in found] == [
+            f"{account.pw_dir}/.ssh/authorized_keys",
+            f"{account.pw_dir}/.ssh/authorized_keys2",
+        ]
 
 
 # ── Certificates, made by ssh-keygen ──────────────────────────────────────────────────────────
