@@ -12,6 +12,7 @@ RFC 4254 sections 6.2 to 6.10; `eow@openssh.com` is in section 2.1 of OpenSSH's 
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -405,6 +406,16 @@ class AttachedForward(AttachedChannel):
     ) -> None:
         super().__init__(reactor, tell, descriptors)
         self.openingData = TcpForward(host, port, b"127.0.0.1", 65535).encode()
+
+    def eofReceived(self) -> None:
+        """Nothing more comes from there; whoever reads our output is to see it, too."""
+        if self._stdout is not None:
+            self._stdout.finish(self._endOutput)
+
+    def _endOutput(self) -> None:
+        _, target, _ = self._descriptors
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), target)
 
     def outputBroken(self) -> None:
         self.abortConnection()

@@ -432,5 +432,12 @@ def test_a_connection_elsewhere(bench: Bench) -> None:
     assert NS(b"db") + u32(5432) in payload
     bench.hearData(b"hello")
     assert bench.seen() == b"hello"
-    bench.end()
+    bench.hearData(b"last words")
+    bench.hear(MSG_CHANNEL_EOF, u32(0))
+    # Whoever reads sees the end, and may go on to write.
+    assert os.read(bench.screen, 100) == b"last words"
+    assert os.read(bench.screen, 100) == b""
+    os.write(bench.keyboard, b"an answer")
+    bench.driver.until(lambda: bench.sentData() == b"an answer")
+    bench.hear(MSG_CHANNEL_CLOSE, u32(0))
     assert bench.result() == 0
