@@ -263,9 +263,6 @@ class Pump:
             text = f"{size} bytes where {length} were asked for"
             self._readFailed(Failure(Contradiction(text)), offset)
             return
-        if self._endsAt is not None and end > self._endsAt:
-            self._readFailed(Failure(Contradiction("data after the end of the file")), offset)
-            return
         if self._expected is not None and end > self._expected:
             self._expected = None  # it has grown: its end is where a read finds it
         if size < length and end != self._expected:

@@ -575,6 +575,18 @@ class TestLocalFaults:
         server.result(server.files().get("f", tmp_path / "f"))
         assert (tmp_path / "f").read_bytes() == DATA
 
+    def test_a_disk_that_drops_a_write_is_found_out_by_the_size(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server = MemoryServer({"f": DATA, "old": b""})
+        write = os.pwrite
+        monkeypatch.setattr(
+            os, "pwrite", lambda fd, data, at: len(data) if at > 49_000 else write(fd, data, at)
+        )
+        problems = problemsOf(server, server.files().get("f", tmp_path / "f"))
+        assert problems == [f"{tmp_path}/f: 49152 bytes are there after 50000 were written"]
+        assert list(tmp_path.iterdir()) == []
+
     def test_a_local_read_fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(descriptor: int, offset: int, length: int) -> bytes:
             raise OSError(5, "Input/output error")
