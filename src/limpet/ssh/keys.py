@@ -12,6 +12,11 @@ import os
 import stat
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
+
 from limpet.crypto.certificates import Certificate
 from limpet.crypto.errors import (
     BadFingerPrintFormat,
@@ -128,6 +133,8 @@ __all__ = [
     "BadSignatureAlgorithmError",
     "Certificate",
     "CertificateRejected",
+    "Ed25519PrivateKey",
+    "Ed25519PublicKey",
     "EncryptedKeyError",
     "FingerprintFormats",
     "Key",
