@@ -393,6 +393,22 @@ class TestPipes:
         done = limpet("cp", "-q", "-D", sftpServer(), f"h:{tmp_path}/no", tmp_path)
         assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
 
+    def test_what_is_no_file_in_a_tree_is_told(self, tmp_path: Path) -> None:
+        """As scp does it; beside a failure, too."""
+        (tmp_path / "tree").mkdir()
+        os.mkfifo(tmp_path / "tree" / "pipe")
+        told = f"limpet: {tmp_path}/tree/pipe: it is neither a file nor a directory\n".encode()
+        copy = ["cp", "-r", "-D", sftpServer()]
+        done = limpet(*copy, tmp_path / "tree", f"h:{tmp_path}/there")
+        assert (done.returncode, done.stderr) == (1, told)
+        done = limpet(*copy, f"h:{tmp_path}/tree", tmp_path / "here")
+        assert (done.returncode, done.stderr) == (1, told)
+        (tmp_path / "tree" / "broken").symlink_to("nothing")
+        done = limpet(*copy, tmp_path / "tree", f"h:{tmp_path}/there")
+        assert (done.returncode, done.stderr.count(b"\n")) == (1, 2)
+        done = limpet(*copy, "--links=skip", tmp_path / "tree", f"h:{tmp_path}/there")
+        assert (done.returncode, done.stderr.count(b"skipped")) == (0, 2)
+
     def test_a_rate_is_kept(self, tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(bytes(600_000))
         begun = time.monotonic()

@@ -14,7 +14,14 @@ from typing import NoReturn
 from twisted.internet.error import ConnectionClosed
 
 from limpet.client.errors import ClientError, shown
-from limpet.client.filecopy import CopyFailed, CopyOptions, RemoteFiles, globbing, names
+from limpet.client.filecopy import (
+    CopyFailed,
+    CopyOptions,
+    CopyResult,
+    RemoteFiles,
+    globbing,
+    names,
+)
 from limpet.client.filecopy.copying import Copier
 from limpet.client.filecopy.localtree import LocalTree
 from limpet.client.filecopy.offload import toThreadsOf
@@ -163,26 +170,42 @@ class Copying:
     async def _copyOne(
         self, path: bytes, files: RemoteFiles | None, target: RemoteFiles | None
     ) -> None:
+        try:
+            self._tellSkipped(await self._copyBetween(path, files, target))
+        except CopyFailed as failed:
+            self._tellSkipped(failed.result)
+            raise
+
+    async def _copyBetween(
+        self, path: bytes, files: RemoteFiles | None, target: RemoteFiles | None
+    ) -> CopyResult | None:
         options = self._options()
         given = {name: getattr(options, name) for name in options.__dataclass_fields__}
         place = self._target.path or b"."
         if target is not None:
             place = await expanded(target, self._target.path) or b"."
         if files is None and target is not None:
-            await target.put(path, place, **given)
-        elif files is not None and target is None:
-            await files.get(path, place, **given)
-        elif files is not None and target is not None:
+            return await target.put(path, place, **given)
+        if files is not None and target is None:
+            return await files.get(path, place, **given)
+        if files is not None and target is not None:
             if files is target and not options.recursive:
                 await files.copy(path, place, **given)
-                return
+                return None
             name = names.baseName(path)
             root, name = await placed(target.remotePlace(place, name, options), place, options)
-            await files.relay(path, target, root, name, options)
-        else:
-            await self._copyHere(path, place, options)
+            return await files.relay(path, target, root, name, options)
+        return await self._copyHere(path, place, options)
 
-    async def _copyHere(self, path: bytes, place: bytes, options: CopyOptions) -> None:
+    def _tellSkipped(self, result: CopyResult | None) -> None:
+        """Tell of devices and pipes in a tree; links that were not wanted are no failure."""
+        for path in () if result is None else result.skipped:
+            if self._transfer.copying.get("links") == "skip":
+                self._transfers.tell(f"{shown(path)}: skipped, it is no ordinary file")
+            else:
+                self._tell(CopyProblem(path, "it is neither a file nor a directory"))
+
+    async def _copyHere(self, path: bytes, place: bytes, options: CopyOptions) -> CopyResult:
         """From this machine to itself."""
         offload = toThreadsOf(self._transfers.thread.reactor)
         if os.path.isdir(place):
@@ -193,7 +216,7 @@ class Copying:
             raise CopyProblem(path, f"it is the same file as {shown(place)}")
         tree = LocalTree(root, offload)
         try:
-            await Copier(LocalTree(path, offload), tree, options).copy(b"", name)
+            return await Copier(LocalTree(path, offload), tree, options).copy(b"", name)
         finally:
             tree.close()
 
