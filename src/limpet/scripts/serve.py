@@ -48,7 +48,7 @@ def run(overrides: Mapping[str, Any], config: str | None) -> None:
     try:
         server = Server(reactor, settings, lambda: load(config, overrides))
         addresses = server.start()
-    except (HostKeyError, ListenFailed) as failure:
+    except (HostKeyError, SettingsError, ListenFailed) as failure:
         raise Mistake(str(failure)) from None
     # From the moment at which somebody may know of the server; and again when the reactor has put
     # its own in their place.
@@ -68,13 +68,14 @@ def forbidCoreDumps() -> None:
 def announce(settings: Settings, addresses: Sequence[Address], hostKeys: Sequence[Key]) -> None:
     """Say where the server is and how to get in."""
     user = currentUser()
+    filesOnly = bool(settings.sftpRoot or settings.readOnly)
     click.echo(f"limpet {__version__}")
     for address in addresses:
         click.echo(f"  listening on  {address}")
     for key in hostKeys:
         click.echo(f"  host key      {typeName(key)} {key.displayFingerprint()}")
     for address in addresses:
-        click.echo(f"  log in with   {loginCommand(user, address)}")
+        click.echo(f"  log in with   {loginCommand(user, address, filesOnly)}")
     advice = adviceFor(settings)
     if advice:
         click.echo("")
@@ -82,9 +83,13 @@ def announce(settings: Settings, addresses: Sequence[Address], hostKeys: Sequenc
     sys.stdout.flush()
 
 
-def loginCommand(user: str, address: Address) -> str:
-    """The `ssh` command to type on this machine."""
+def loginCommand(user: str, address: Address, filesOnly: bool = False) -> str:
+    """The `ssh` command to type on this machine, or the `sftp` one where files are all there is."""
     host = ANY_ADDRESS.get(address.host, address.host)
+    if filesOnly:
+        host = f"[{host}]" if ":" in host else host
+        port = "" if address.port == 22 else f"-P {address.port} "
+        return f"sftp {port}{user}@{host}"
     port = "" if address.port == 22 else f"-p {address.port} "
     return f"ssh {port}{user}@{host}"
 

@@ -59,6 +59,7 @@ class Server:
 
     Raises:
         HostKeyError: A host key cannot be used.
+        SettingsError: There is nothing to serve at sftp-root.
     """
 
     _log = Logger()
@@ -70,6 +71,7 @@ class Server:
         self._reload = reload
         self.settings = settings
         hostKeys = findHostKeys(settings)
+        checkRoot(settings)
         self.realm = UnixSSHRealm(policyOf(settings), reactor, forwardingOf(settings))
         self.portal = self._makePortal(settings)
         self.factory = ServeFactory(reactor, settings, hostKeys, self.portal)
@@ -116,6 +118,7 @@ class Server:
         try:
             settings = self._reload()
             hostKeys = findHostKeys(settings)
+            checkRoot(settings)
         except (SettingsError, HostKeyError) as failure:
             self._log.error("nothing was reloaded: {reason}", reason=str(failure))
             return
@@ -206,6 +209,17 @@ def findHostKeys(settings: Settings) -> dict[bytes, Key]:
     """The host keys that the settings name, or our own. Raises HostKeyError where one is bad."""
     paths = settings.hostKeys or (str(ownHostKey(stateDirectory())),)
     return loadHostKeys(paths)
+
+
+def checkRoot(settings: Settings) -> None:
+    """Make sure that sftp-root is there, where it is the same for all users.
+
+    Raises:
+        SettingsError: It is not, or is no directory.
+    """
+    path = settings.sftpRoot.replace("%%", "")
+    if path and "%" not in path and not os.path.isdir(settings.sftpRoot.replace("%%", "%")):
+        raise SettingsError(f"sftp-root: there is no directory {settings.sftpRoot!r}")
 
 
 def authorizedKeysOf(settings: Settings) -> AuthorizedKeysFiles:

@@ -54,6 +54,10 @@ class TestMistakes:
         path.chmod(0o644)
         assert f"chmod 600 {path}" in refused(tmp_path, "--host-key", str(path))
 
+    def test_aRootThatIsNotThere(self, tmp_path: Path) -> None:
+        text = refused(tmp_path, "--listen", "127.0.0.1:0", "--sftp-root", f"{tmp_path}/none%")
+        assert text == f"limpet: sftp-root: there is no directory '{tmp_path}/none%%'\n"
+
     def test_aKeyThatIsNotThere(self, tmp_path: Path) -> None:
         path = tmp_path / "none"
         assert f"{path}: No such file" in refused(tmp_path, "--host-key", str(path))
@@ -171,3 +175,8 @@ class TestAdvice:
 )
 def test_whatToType(address: Address, command: str) -> None:
     assert loginCommand("me", address) == command
+
+
+def test_whatToTypeForFiles() -> None:
+    assert loginCommand("me", Address("0.0.0.0", 2222), True) == "sftp -P 2222 me@127.0.0.1"
+    assert loginCommand("me", Address("::1", 22), True) == "sftp me@[::1]"
