@@ -292,3 +292,49 @@ class TestTwistdConch:
         )
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "back").read_bytes() == (tmp_path / "here").read_bytes()
+
+
+class TestTwistedsCommands:
+    """The commands that come with Conch, on Limpet's client."""
+
+    def run(self, server: Clients, *program: str) -> subprocess.CompletedProcess[bytes]:
+        hostKey = (server.directory / "keys/ssh_host_ed25519_key.pub").read_text()
+        known = server.directory / ".ssh/known_hosts"
+        known.parent.mkdir(mode=0o700, exist_ok=True)
+        known.write_text(f"127.0.0.1 {hostKey}[127.0.0.1]:{server.port} {hostKey}")
+        return subprocess.run(
+            [*RUN_ON_LIMPET, "--", *program],
+            env=environment(server.directory),
+            cwd=server.directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+        )
+
+    def login(self, server: Clients) -> list[str]:
+        return ["-i", str(server.key), "-p", str(server.port)]
+
+    def test_conch(self, unixServer: Clients, tmp_path: Path) -> None:
+        command = f"echo done > {tmp_path}/file; exit 4"
+        destination = f"{unixServer.user}@127.0.0.1"
+        done = self.run(unixServer, "conch", *self.login(unixServer), destination, command)
+        assert done.returncode == 4, done.stderr
+        assert (tmp_path / "file").read_text() == "done\n"
+
+    def test_cftp(self, unixServer: Clients, tmp_path: Path) -> None:
+        (tmp_path / "here").write_bytes(bytes(range(256)) * 1000)
+        batch = unixServer.directory / "cftpBatch"
+        # Its `get` takes names, no paths.
+        batch.write_text(f"put {tmp_path}/here there\nget there back\nrm there\n")
+        options = [*self.login(unixServer), "-b", str(batch)]
+        done = self.run(unixServer, "cftp", *options, f"{unixServer.user}@127.0.0.1")
+        assert done.returncode == 0, done.stderr
+        back = unixServer.directory / "back"
+        assert back.read_bytes() == (tmp_path / "here").read_bytes()
+
+    @pytest.mark.parametrize("kind", ["rsa", "ecdsa", "ed25519"])
+    def test_ckeygen(self, unixServer: Clients, tmp_path: Path, kind: str) -> None:
+        options = ["-t", kind, "-f", str(tmp_path / "key"), "--no-passphrase"]
+        done = self.run(unixServer, "ckeygen", *options)
+        assert done.returncode == 0, done.stderr
+        assert not Key.fromFile(tmp_path / "key").isPublic()

@@ -28,7 +28,10 @@ from limpet.crypto.errors import (
 )
 from limpet.crypto.fingerprints import FingerprintFormats
 from limpet.crypto.key import Key
-from limpet.crypto.material import MIN_RSA_BITS
+from limpet.crypto.material import CURVES, MIN_RSA_BITS
+
+_curveTable = {b"ecdsa-sha2-" + name: curve.curve for name, curve in CURVES.items()}
+"""Key type to curve, for Conch's own ckeygen."""
 
 PRIVATE_MODE = 0o600
 PUBLIC_MODE = 0o644

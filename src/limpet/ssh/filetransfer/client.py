@@ -367,7 +367,7 @@ class FileTransferClient(FileTransferBase):
         """
         body = NS(pathBytes(filename)) + u32(flags) + sftp.packAttrs(attrs)
         answer = self._sendRequest(sftp.FXP_OPEN, body)
-        return answer.addCallback(lambda handle: ClientFile(self, handle))
+        return answer.addCallback(lambda handle: ClientFile(self, handle, filename))
 
     def removeFile(self, filename: Path) -> defer.Deferred[Any]:
         """Remove a file; not a directory."""
@@ -396,7 +396,7 @@ class FileTransferClient(FileTransferBase):
             A Deferred of a `ClientDirectory`.
         """
         answer = self._sendRequest(sftp.FXP_OPENDIR, NS(pathBytes(path)))
-        return answer.addCallback(lambda handle: ClientDirectory(self, handle))
+        return answer.addCallback(lambda handle: ClientDirectory(self, handle, path))
 
     def getAttrs(self, path: Path, followLinks: object = 0) -> defer.Deferred[dict[str, Any]]:
         """The attributes of `path`; of a symbolic link itself unless `followLinks`."""
@@ -511,15 +511,17 @@ class ClientFile:
     Args:
         parent: The `FileTransferClient`.
         handle: What the server calls the file.
+        name: The path that it was opened by.
 
     Attributes:
         handle: The same as a string of the wire, with its length, as applications of Conch's know
             it.
     """
 
-    def __init__(self, parent: FileTransferClient, handle: bytes) -> None:
+    def __init__(self, parent: FileTransferClient, handle: bytes, name: Path = b"") -> None:
         self.parent = parent
         self.handle = NS(handle)
+        self.name = name
 
     def close(self) -> defer.Deferred[Any]:
         """Close it. A failure may be the first word of data that the server could not keep."""
@@ -574,11 +576,13 @@ class ClientDirectory:
     Args:
         parent: The `FileTransferClient`.
         handle: What the server calls the directory.
+        name: The path that it was opened by.
     """
 
-    def __init__(self, parent: FileTransferClient, handle: bytes) -> None:
+    def __init__(self, parent: FileTransferClient, handle: bytes, name: Path = b"") -> None:
         self.parent = parent
         self.handle = NS(handle)
+        self.name = name
         self.filesCache: list[sftp.Name] | None = []
 
     def read(self) -> defer.Deferred[list[sftp.Name]]:
