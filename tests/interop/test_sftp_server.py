@@ -366,7 +366,8 @@ def withAsyncssh(host: Host, use: Callable[[Any], Awaitable[Result]]) -> Result:
 def test_asyncssh(host: Host, tree: Path, tmp_path: Path) -> None:
     async def use(client: Any) -> None:
         there, back = os.fsencode(tmp_path / "there"), os.fsencode(tmp_path / "back")
-        await client.put(os.fsencode(tree), there, recurse=True, preserve=True)
+        # OpenSSH's server cannot set the times of a link for it.
+        await client.put(os.fsencode(tree), there, recurse=True, preserve=IS_LIMPET)
         await client.get(there, back, recurse=True, preserve=True)
         # It takes us for a server of the draft, and sends the link first.
         await client.symlink("target", f"{tmp_path}/link")
