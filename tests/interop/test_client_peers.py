@@ -105,6 +105,17 @@ def withKeyAtHome(work: Workplace, arguments: Sequence[str]) -> list[str]:
     return inNamespace(script, arguments)
 
 
+def withPassword(work: Workplace, arguments: Sequence[str]) -> list[str]:
+    """A server where this account's password is PASSWORD: a shadow file of its own."""
+    hashed = subprocess.run(
+        [requirePeer("openssl"), "passwd", "-6", PASSWORD], capture_output=True, check=True
+    ).stdout.decode()
+    shadow = work.directory / "shadow"
+    shadow.write_text(f"{work.user}:{hashed.strip()}:19000:0:99999:7:::\n")
+    shadow.chmod(0o600)
+    return inNamespace(f"mount --bind {shadow} /etc/shadow", arguments)
+
+
 def library(kind: str) -> Any:
     def command(work: Workplace, port: int) -> list[str]:
         files = (str(work.hostKey), str(work.authorizedKeys))
@@ -135,6 +146,7 @@ EXTRA = {
     "client-asyncssh": library("asyncssh"),
     "client-paramiko": library("paramiko"),
     "client-dropbear": dropbearCommand,
+    "client-dropbear-password": lambda work, port: withPassword(work, dropbearCommand(work, port)),
 }
 
 
@@ -333,6 +345,13 @@ class TestPasswords:
     def test_paramiko(self, paramikoPeer: Peer) -> None:
         assert says(paramikoPeer, keys=(), password=PASSWORD) == b"in\n"
 
+    def test_dropbear(self, work: Workplace) -> None:
+        with serving("client-dropbear-password", work) as server:
+            peer = Peer("dropbear", server.port, work.user, work.clientKey, dropbearHostKey(work))
+            assert says(peer, keys=(), password=PASSWORD) == b"in\n"
+            with pytest.raises(AuthenticationFailed, match="refused"):
+                says(peer, keys=(), password="wrong")
+
     @pytest.mark.parametrize("name", ["asyncsshPeer", "paramikoPeer"])
     def test_wrong(self, name: str, request: pytest.FixtureRequest) -> None:
         peer = request.getfixturevalue(name)
@@ -382,7 +401,7 @@ class TestOpenSSH:
             own = config.with_name(f"sshd_config-{port}")
             own.write_text("\n".join([*lines, config.read_text()]))
             arguments[-1] = str(own)
-            return self.withPassword(work, arguments) if shadow else arguments
+            return withPassword(work, arguments) if shadow else arguments
 
         with patch.dict(COMMANDS, {"client-openssh": command}):
             server = start("client-openssh", work)
@@ -391,16 +410,6 @@ class TestOpenSSH:
             yield Peer("openssh", server.port, work.user, work.clientKey, hostKey)
         finally:
             server.stop()
-
-    def withPassword(self, work: Workplace, arguments: list[str]) -> list[str]:
-        """The server where this account's password is PASSWORD: a shadow file of its own."""
-        hashed = subprocess.run(
-            [requirePeer("openssl"), "passwd", "-6", PASSWORD], capture_output=True, check=True
-        ).stdout.decode()
-        shadow = work.directory / "shadow"
-        shadow.write_text(f"{work.user}:{hashed.strip()}:19000:0:99999:7:::\n")
-        shadow.chmod(0o600)
-        return inNamespace(f"mount --bind {shadow} /etc/shadow", arguments)
 
     def test_password(self, work: Workplace) -> None:
         with self.sshd(work, "PasswordAuthentication yes", shadow=True) as peer:
@@ -414,6 +423,25 @@ class TestOpenSSH:
             assert says(peer, password=PASSWORD) == b"in\n"
             with pytest.raises(AuthenticationFailed, match="accepted, and not enough"):
                 says(peer)
+
+    @pytest.mark.parametrize("methods", ["keyboard-interactive", "publickey,keyboard-interactive"])
+    def test_questions_of_pam(self, work: Workplace, methods: str) -> None:
+        lines = (
+            *("UsePAM yes", "KbdInteractiveAuthentication yes"),
+            f"AuthenticationMethods {methods}",
+        )
+        asked: list[Any] = []
+
+        async def answers(name: bytes, instruction: bytes, prompts: Any) -> list[bytes]:
+            asked.extend(prompts)
+            return [PASSWORD.encode() for _ in prompts]
+
+        keys = {} if methods.startswith("publickey") else {"keys": ()}
+        with self.sshd(work, *lines, shadow=True) as peer:
+            assert says(peer, answer=answers, **keys) == b"in\n"
+            assert [(b"assword" in prompt, echo) for prompt, echo in asked] == [(True, False)]
+            with pytest.raises(AuthenticationFailed):
+                says(peer, answer=lambda *asked: [b"wrong"], **keys)
 
     def test_two_keys(self, work: Workplace, tmp_path: Path) -> None:
         second = Key.generate("ed25519")
