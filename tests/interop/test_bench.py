@@ -42,7 +42,7 @@ def test_a_small_round_of_clients() -> None:
     requirePeer("sshd")
     requireModule("asyncssh")
     arguments = ["--servers", "openssh", "--suites", "aes128-gcm", "--runs", "1"]
-    arguments += ["--mebibytes", "8", "--connections", "0", "--files", "0", "--no-tunnels"]
+    arguments += ["--mebibytes", "8", "--connections", "0", "--files", "3", "--no-tunnels"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *arguments],
         capture_output=True,
@@ -55,3 +55,5 @@ def test_a_small_round_of_clients() -> None:
     head = "| Client: CPU seconds per GB | limpet | openssh | asyncssh | limpet ÷ openssh |"
     assert head in done.stdout
     assert done.stdout.count("| download, aes128-gcm |") == 4
+    assert "| SFTP client: cost | limpet | openssh | asyncssh |" in done.stdout
+    assert "| get 3 files of 4096 bytes: files per second |" in done.stdout

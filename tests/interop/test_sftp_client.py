@@ -12,6 +12,7 @@ import random
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -362,6 +363,35 @@ class TestPipes:
         done = limpet("cp", "-D", sftpServer(), f"h:{tmp_path}/a", "/dev/full")
         assert done.returncode == 1
         assert b"/dev/full: cannot be written: No space left on device" in done.stderr
+
+    @pytest.mark.skipif(os.getuid() != 0, reason="only root makes devices")
+    @pytest.mark.parametrize("more", [[], ["-p"], ["--resume"], ["--verify"], ["--in-place"]])
+    def test_devices_stay_devices(self, tmp_path: Path, more: list[str]) -> None:
+        (tmp_path / "a").write_bytes(b"content")
+        device = tmp_path / "device"
+        os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        (tmp_path / "link").symlink_to("device")
+        for name in ("device", "link"):
+            for pair in (
+                [f"h:{tmp_path}/a", tmp_path / name],
+                [tmp_path / "a", f"h:{tmp_path}/{name}"],
+            ):
+                limpet("cp", "-D", sftpServer(), *more, *pair)
+                status = device.stat()
+                assert stat.S_ISCHR(status.st_mode), (name, pair)
+                assert stat.S_IMODE(status.st_mode) == 0o600
+                assert {path.name for path in tmp_path.iterdir()} == {"a", "device", "link"}
+        (tmp_path / "tree").mkdir()
+        (tmp_path / "tree" / "device").write_bytes(b"new")
+        (tmp_path / "in").mkdir()
+        os.rename(device, tmp_path / "in" / "device")
+        limpet("cp", "-r", "-D", sftpServer(), *more, f"h:{tmp_path}/tree/.", tmp_path / "in")
+        assert stat.S_ISCHR((tmp_path / "in" / "device").stat().st_mode)
+
+    def test_to_standard_output(self, tmp_path: Path) -> None:
+        (tmp_path / "a").write_bytes(b"content")
+        done = limpet("cp", "-D", sftpServer(), f"h:{tmp_path}/a", "/dev/stdout")
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"content", b"")
 
     def test_files_of_proc_that_tell_no_size(self, tmp_path: Path) -> None:
         copied("-D", sftpServer(), "h:/proc/version", tmp_path / "version")

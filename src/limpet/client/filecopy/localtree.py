@@ -78,6 +78,8 @@ class LocalTree:
         self._umask = currentUmask()
         # The directory that was used last, and its descriptor.
         self._opened: tuple[bytes, int] | None = None
+        # Whether the tree was made for one file, with which it is closed.
+        self.isOfOneFile = False
 
     def close(self) -> None:
         """Close what is open."""
@@ -180,6 +182,10 @@ class LocalTree:
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
 
     async def create(self, path: bytes, plan: TargetPlan) -> LocalTarget:
+        if plan.named:
+            special = self._special(path)
+            if special is not None:
+                return special
         tree, path = self._throughLinks(path) if plan.named else (self, path)
         parent, name = tree._place(path)
         mode = plan.mode & ~self._umask
@@ -188,10 +194,8 @@ class LocalTree:
             raise IsADirectoryError(errno.EISDIR, "")
         if there is not None and stat.S_ISREG(there.st_mode):
             mode = there.st_mode & PERMISSION_BITS
-        if there is not None and not stat.S_ISREG(there.st_mode) and plan.named:
-            # A device or a pipe that the person named: written to as it is.
-            descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=parent)
-            return LocalTarget(tree, path, None, descriptor, 0, self._offload)
+        elif there is not None and not stat.S_ISLNK(there.st_mode):
+            raise CopyProblem(self.shown(path), "it is there already, and is no file")
         if not plan.atomic:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             flags |= 0 if plan.resume else os.O_TRUNC
@@ -211,13 +215,28 @@ class LocalTree:
             temporary = names.temporaryName(name, secrets.token_hex(8).encode())
         raise FileExistsError(errno.EEXIST, "")
 
+    def _special(self, path: bytes) -> LocalTarget | None:
+        """A device or a pipe that the person named, links to it included (/dev/stdout): it is
+        written to as it is, and never replaced."""
+        whole = self.shown(path)
+        try:
+            mode = os.stat(whole).st_mode
+        except OSError:
+            return None
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+            return None
+        descriptor = os.open(whole, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        return LocalTarget(self, path, None, descriptor, 0, self._offload)
+
     def _throughLinks(self, path: bytes) -> tuple[LocalTree, bytes]:
         """The place that a link which the person named leads to: it is what is meant."""
         whole = self.shown(path)
         if not os.path.islink(whole):
             return self, path
         real = os.path.realpath(whole)
-        return LocalTree(os.path.dirname(real), self._offload), os.path.basename(real)
+        tree = LocalTree(os.path.dirname(real), self._offload)
+        tree.isOfOneFile = True
+        return tree, os.path.basename(real)
 
     def _resumed(
         self, path: bytes, plan: TargetPlan, there: os.stat_result | None, mode: int
@@ -428,6 +447,11 @@ class LocalTarget:
         if self._temporary is not None:
             parent, name = self._tree._place(self._path)
             os.rename(self._temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+        self._leaveTree()
+
+    def _leaveTree(self) -> None:
+        if self._tree.isOfOneFile:
+            self._tree.close()
 
     async def abandon(self, solidUntil: int | None) -> bool:
         kept = False
@@ -446,6 +470,7 @@ class LocalTarget:
         except OSError:
             kept = False  # what made it fail may keep it from being tidied up, too
         self._close()
+        self._leaveTree()
         return kept
 
     def _close(self) -> None:

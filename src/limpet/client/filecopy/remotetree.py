@@ -239,7 +239,10 @@ class RemoteTree:
                 flags |= sftp.FXF_READ
             file = await self._client.openFile(whole, flags, attrs)
             size = there.get("size", 0) if plan.resume and there is not None else 0
-            return RemoteTarget(self, whole, None, file, size)
+            target = RemoteTarget(self, whole, None, file, size)
+            # A device keeps its mode and times: they are not those of the data.
+            target.isDevice = there is not None and not isRegular(there)
+            return target
         if plan.resume:
             return await self._resumed(whole, plan, there, attrs)
         target = await self._begun(whole, attrs)
@@ -349,6 +352,7 @@ class RemoteTarget:
 
     Attributes:
         mode: Permission bits to set at the end, or None.
+        isDevice: Whether it is none that is replaced: its attributes stay as they are.
     """
 
     uncertain = PUT_UNDER_WAY
@@ -367,6 +371,7 @@ class RemoteTarget:
         self._block = tree.session.writeSize
         self.startsAt = startsAt
         self.mode: int | None = None
+        self.isDevice = False
         self._closed = False
 
     @property
@@ -399,7 +404,7 @@ class RemoteTarget:
         if self._temporary is None and self.startsAt > size:
             kept["size"] = size
         waits: list[defer.Deferred[Any]] = []
-        if kept:
+        if kept and not self.isDevice:
             waits.append(self.file.setAttrs(kept))
         if sync and self._client.supports(sftp.EXT_FSYNC):
             waits.append(self.file.sync())
