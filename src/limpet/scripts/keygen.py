@@ -11,6 +11,7 @@ import getpass
 import os
 import socket
 import tempfile
+import warnings
 from pathlib import Path
 
 import click
@@ -85,7 +86,7 @@ def showPublic(filename: str | None, passphrase: str | None) -> None:
     try:
         key = _load(path, passphrase)
     except _NeedsPassphrase:
-        key = _load(path, getpass.getpass("Enter passphrase: "))
+        key = _load(path, _ask("Enter passphrase: "))
     click.echo(key.public().toString("OPENSSH").decode("utf-8").rstrip("\n"))
 
 
@@ -101,7 +102,7 @@ def changePassphrase(filename: str | None, old: str | None, new: str | None) -> 
     try:
         key = _load(path, old or None)
     except _NeedsPassphrase:
-        key = _load(path, getpass.getpass("Enter old passphrase: "))
+        key = _load(path, _ask("Enter old passphrase: "))
     if key.isPublic():
         raise Mistake(f"{path}: this is a public key, which has no passphrase")
     if new is None:
@@ -139,7 +140,7 @@ def _load(path: Path, passphrase: str | None) -> Key:
         return Key.fromFile(path, passphrase=passphrase)
     except EncryptedKeyError:
         raise _NeedsPassphrase(
-            f"{path}: the key is encrypted; give the passphrase with -N"
+            f"{path}: the key is encrypted; give its passphrase with -P"
         ) from None
     except BadKeyError as failure:
         raise Mistake(f"{path}: {failure}") from None
@@ -163,9 +164,21 @@ def _commentOf(path: Path) -> str:
     return words[2].decode("utf-8", "replace").strip() if isPublicLine else ""
 
 
+def _ask(prompt: str, option: str = "-P") -> str:
+    """Ask at the terminal, and nowhere where what is typed would be seen."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            return getpass.getpass(prompt)
+        except (getpass.GetPassWarning, EOFError):
+            raise Mistake(
+                f"nobody can be asked for the passphrase; give it with {option}"
+            ) from None
+
+
 def _askNewPassphrase() -> str:
-    first = getpass.getpass("Enter passphrase (empty for no passphrase): ")
-    if first != getpass.getpass("Enter same passphrase again: "):
+    first = _ask("Enter passphrase (empty for no passphrase): ", "-N")
+    if first != _ask("Enter same passphrase again: ", "-N"):
         raise Mistake("the passphrases are not the same")
     return first
 

@@ -162,7 +162,9 @@ def asPattern(name: str) -> str:
 @click.option(
     "-N", "passphrase", metavar="PASSPHRASE", help="What encrypts it; asked for if not given."
 )
-@click.option("-P", "oldPassphrase", metavar="PASSPHRASE", help="What encrypts it now, for -p.")
+@click.option(
+    "-P", "oldPassphrase", metavar="PASSPHRASE", help="What encrypts it now, for -p and -y."
+)
 @click.option("-l", "show", is_flag=True, help="Show the fingerprint of the key in FILE.")
 @click.option("-y", "public", is_flag=True, help="Print the public key of the private key in FILE.")
 @click.option("-p", "change", is_flag=True, help="Change the passphrase of the key in FILE.")
@@ -206,7 +208,7 @@ def keygen(
     elif show:
         command.showFingerprint(filename)
     elif public:
-        command.showPublic(filename, passphrase)
+        command.showPublic(filename, passphrase if oldPassphrase is None else oldPassphrase)
     else:
         command.generate(kind, bits, filename, comment, passphrase)
 

@@ -6,6 +6,7 @@ import getpass
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,8 +84,26 @@ class TestPassphrase:
         run("-f", path, "-N", "secret", "-C", "")
         public = Key.fromFile(f"{path}.pub").toString("OPENSSH").decode()
         assert run("-y", "-f", path, "-N", "secret").output.strip() == public.strip()
+        assert run("-y", "-f", path, "-P", "secret").output.strip() == public.strip()
+        assert run("-y", "-f", path, "-P", "wrong").exit_code == 2
         monkeypatch.setattr(getpass, "getpass", lambda prompt: "secret")
         assert run("-y", "-f", path).output.strip() == public.strip()
+
+    def test_withoutATerminalNobodyIsAsked(self, tmp_path: Path) -> None:
+        """And nothing is read that could be seen."""
+        path = tmp_path / "key"
+        run("-f", path, "-N", "secret")
+        for arguments, option in ((["-y"], "-P"), (["-p", "-P", "secret"], "-N")):
+            done = subprocess.run(
+                [sys.executable, "-m", "limpet", "keygen", "-f", str(path), *arguments],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                start_new_session=True,
+                timeout=60,
+                check=False,
+            )
+            told = f"limpet: nobody can be asked for the passphrase; give it with {option}\n"
+            assert (done.returncode, done.stderr.decode()) == (2, told)
 
 
 def test_theFingerprintOfAPublicOrPrivateKey(tmp_path: Path) -> None:
