@@ -372,10 +372,8 @@ class TestPipes:
         os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(1, 3))
         (tmp_path / "link").symlink_to("device")
         for name in ("device", "link"):
-            for pair in (
-                [f"h:{tmp_path}/a", tmp_path / name],
-                [tmp_path / "a", f"h:{tmp_path}/{name}"],
-            ):
+            place = f"{tmp_path}/{name}"
+            for pair in ([f"h:{tmp_path}/a", place], [f"{tmp_path}/a", f"h:{place}"]):
                 limpet("cp", "-D", sftpServer(), *more, *pair)
                 status = device.stat()
                 assert stat.S_ISCHR(status.st_mode), (name, pair)
