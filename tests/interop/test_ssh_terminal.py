@@ -270,18 +270,24 @@ class TestQuestions:
         assert "wrong" not in screen.text()
         assert "horse" not in screen.text()
 
-    def test_interrupted(self, screen: Screen, sshd: Host, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("command", ["ssh", "sftp"])
+    def test_interrupted(self, screen: Screen, sshd: Host, tmp_path: Path, command: str) -> None:
+        """Ctrl-C at a question: not a word, and what is typed next is seen again."""
         key = tmp_path / "locked"
         key.write_bytes(sshd.work.clientKey.read_bytes())
         key.chmod(0o600)
         subprocess.run(
             [requirePeer("ssh-keygen"), "-q", "-p", "-N", "secret", "-f", str(key)], check=True
         )
-        screen.start([*limpetSsh(sshd, key=key), sshd.destination, "true"])
+        if command == "ssh":
+            screen.start([*limpetSsh(sshd, key=key), sshd.destination, "true"])
+        else:
+            words = " ".join(limpetSsh(sshd, key=key)).replace(" ssh ", " sftp ")
+            screen.start([*words.replace(" -p ", " -P ").split(), sshd.destination])
         screen.waitFor(r"Passphrase for.*: ?$")
         screen.type("C-c")
+        assert screen.status() == {"ssh": 255, "sftp": 130}[command]
         poll(lambda: not clientsOf(sshd), 10, "the client's end")
-        assert screen.status() == 255
         assert "limpet: " not in screen.text()
         assert screen.isCooked()
 

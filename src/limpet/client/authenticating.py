@@ -18,6 +18,7 @@ from typing import Any
 
 from twisted.internet import defer
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from limpet.client.agent import bindToSession
 from limpet.client.config import ClientConfig
@@ -181,6 +182,12 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         if self.tried and self.lastAuth != authentication.NONE:
             self.tried[-1] += ": accepted, and not enough" if partial else ": refused"
         return super().ssh_USERAUTH_FAILURE(packet)
+
+    def _ebMethod(self, reason: Failure) -> bool:
+        if reason.check(NobodyToAsk, defer.CancelledError):
+            # What was not answered is told by `failure`, where the login fails for it.
+            return False
+        return super()._ebMethod(reason)
 
     def bannerReceived(self, text: bytes) -> None:
         self.ui.show(text)

@@ -95,7 +95,12 @@ class Transfers:
         ui = self._ui = TerminalInterface(
             self.thread.reactor, self.messages.say, mayAsk=not config.batchMode
         )
-        connection = await connect(self.thread.reactor, config, ui)
+        try:
+            connection = await connect(self.thread.reactor, config, ui)
+        finally:
+            # The process may end before the connection has: a question that is still open would
+            # leave the terminal as it is while a secret is typed.
+            ui.abandon()
         self._connections.append(connection)
         subsystem = self.transfer.subsystem.encode("utf-8", "surrogateescape")
         client = await openSFTP(connection.connection, subsystem, self._serverSays)

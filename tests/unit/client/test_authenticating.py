@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import defer
+from twisted.logger import capturedLogs
 from zope.interface import implementer
 
 from limpet.client.authenticating import ConfiguredUserAuth, Credentials
@@ -239,7 +240,9 @@ class TestPasswords:
 
     def test_nobodyAnswers(self) -> None:
         login = Login(person=Person(None))
-        login.refuse(b"password")
+        with capturedLogs() as logged:
+            login.refuse(b"password")
+        assert logged == []
         assert login.methods == [b"none", b"none"]
         assert "not tried: password: no answer" in str(failureOf(login))
 
