@@ -93,7 +93,9 @@ class SSHSession(SSHChannel):
     def _userSession(self) -> Any:
         """The user's `ISession`, the same one for all requests of this channel."""
         if self.session is None:
-            self.session = ISession(self.avatar)
+            self.session = ISession(self.avatar, None)
+            if self.session is None:
+                raise ConchError(f"there is no ISession for {type(self.avatar).__name__}")
         return self.session
 
     def _attempt(self, what: str, action: Callable[[], object]) -> int:
