@@ -75,10 +75,10 @@ class TunnelChannel(SSHChannel):
         if self.connected.called:
             return
         said = reason.value if isinstance(reason, ConchError) else "the connection to it was lost"
-        host, port = self._destination.hostname.decode("ascii"), self._destination.port
-        self.connected.errback(
-            ConnectFailed(f"the jump host does not connect to {host} port {port}: {shown(said)}")
-        )
+        place = f"{self._destination.hostname.decode('ascii')} port {self._destination.port}"
+        # `limpet serve` names the place, too.
+        why = shown(said).removeprefix(f"{place}: ")
+        self.connected.errback(ConnectFailed(f"the jump host does not connect to {place}: {why}"))
 
     def dataReceived(self, data: bytes) -> None:
         if not self._ended:

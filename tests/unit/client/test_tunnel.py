@@ -1,0 +1,23 @@
+"""What a jump host's refusal becomes."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.task import Clock
+
+from limpet.client.errors import ConnectFailed
+from limpet.client.tunnel import TunnelChannel
+from limpet.error import ConchError
+
+
+@pytest.mark.parametrize(
+    "said", [b"Connection refused", b"inner port 22: Connection refused"], ids=["sshd", "limpet"]
+)
+def test_aRefusalNamesThePlaceOnce(said: bytes) -> None:
+    channel = TunnelChannel(Clock(), "inner", 22, None)
+    failures: list[str] = []
+    channel.connected.addErrback(
+        lambda reason: failures.append(reason.trap(ConnectFailed) and reason.getErrorMessage())
+    )
+    channel.openFailed(ConchError(said, 2))
+    assert failures == ["the jump host does not connect to inner port 22: Connection refused"]
