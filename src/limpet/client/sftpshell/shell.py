@@ -318,8 +318,8 @@ class Shell:
 
     async def changeDirectory(self, path: bytes) -> None:
         """Make `path` the remote directory."""
-        real = pathBytes(await self.client.realPath(path))
-        attrs = await self.client.getAttrs(real, True)
+        real = pathBytes(await self._told(self.client.realPath(path), path))
+        attrs = await self._told(self.client.getAttrs(real, True), path)
         if "permissions" in attrs and not isDirectory(attrs):
             raise CommandError(f"cd: {shown(path)} is no directory")
         self.directory = real
