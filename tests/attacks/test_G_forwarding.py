@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -134,6 +135,40 @@ def test_G9_privilegedPorts(driver: Driver, port: int) -> None:
 def test_G9_listenersAreLimited(tunnel: Tunnel) -> None:
     answers = [listen(tunnel, b"127.0.0.1", 0)[0] for _ in range(MAX_LISTENERS + 5)]
     assert answers == [MSG_REQUEST_SUCCESS] * MAX_LISTENERS + [MSG_REQUEST_FAILURE] * 5
+
+
+def test_G9_askingAgainForASocketThatWasRemoved(tunnel: Tunnel, tmp_path: Path) -> None:
+    """Its path is free again, and what listened there still has its descriptor."""
+    path = os.fsencode(tmp_path / "s")
+    before = len(tunnel.reactor.getReaders())
+    answers = []
+    for _ in range(3):
+        answers.append(ask(tunnel, b"streamlocal-forward@openssh.com", NS(path))[0])
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    assert answers == [MSG_REQUEST_SUCCESS, MSG_REQUEST_FAILURE, MSG_REQUEST_FAILURE]
+    tunnel.turn(5)
+    assert len(tunnel.reactor.getReaders()) == before + 1
+    assert ask(tunnel, b"cancel-streamlocal-forward@openssh.com", NS(path))[0] == (
+        MSG_REQUEST_SUCCESS
+    )
+    tunnel.turn(5)
+    assert len(tunnel.reactor.getReaders()) == before
+
+
+def test_G9_askingAgainForANameThatMovesOn(driver: Driver) -> None:
+    """Each time the name means another address, on which the port is free."""
+    tunnel = Tunnel(driver, ForwardingPolicy(remote=True, gatewayPorts=True))
+    before = len(tunnel.reactor.getReaders())
+    port = freshPort()
+    answers = []
+    for number in range(3):
+        tunnel.names.addresses["moving.example.org"] = [f"127.0.0.{number + 2}"]
+        answers.append(listen(tunnel, b"moving.example.org", port)[0])
+    assert answers == [MSG_REQUEST_SUCCESS, MSG_REQUEST_FAILURE, MSG_REQUEST_FAILURE]
+    tunnel.turn(5)
+    assert len(tunnel.reactor.getReaders()) == before + 1
+    tunnel.close()
 
 
 def test_G9_askingAndCancellingInTurnsFillsNoLog(

@@ -314,7 +314,7 @@ class ForwardingService:
                 reason = getattr(failure.socketError, "strerror", None) or failure.socketError
                 raise self._prohibited(f"not listening on {where}: {reason}") from None
             factory.hostport = (asked.address, listener.port)
-            self._listeners[asked.address, listener.port] = listener
+            self._keep((asked.address, listener.port), listener, where)
             self._tell(", ".join(f"{host} port {port}" for host, port in listener.addresses()))
             return (True, u32(listener.port)) if asked.port == 0 else True
 
@@ -338,6 +338,18 @@ class ForwardingService:
             return self._refused(error)
 
         return outcome.addBoth(done).addErrback(refused)
+
+    def _keep(self, key: tuple[bytes, int | None], listener: Any, where: str) -> None:
+        """Keep what listens until it is cancelled, or the login ends.
+
+        Raises:
+            ConchError: The client has one of that name: its socket was removed, or its host's name
+                means another address now. The new one is stopped; nobody could cancel both.
+        """
+        if key in self._listeners:
+            listener.stopListening()
+            raise self._prohibited(f"not listening on {where}: it was asked for already")
+        self._listeners[key] = listener
 
     def _cancelTcp(self, data: bytes) -> bool:
         asked = TcpListen.decode(data)
@@ -368,7 +380,7 @@ class ForwardingService:
             if self._isClosed:
                 port.stopListening()
                 return False
-            self._listeners[path, None] = port
+            self._keep((path, None), port, where)
             self._tell(where)
             return True
 
