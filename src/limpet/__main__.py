@@ -1,6 +1,26 @@
-"""`python -m limpet` is `limpet`."""
+"""The `limpet` command, and `python -m limpet`, which is the same.
 
-from limpet.scripts.main import main
+Rule: until the command is loaded an interruption ends the process as it ends any other, without a
+word of Python's; from then on each command says what an interruption does. Where whoever started it
+had interruptions ignored they stay ignored.
+"""
+
+from __future__ import annotations
+
+import signal
+
+
+def start() -> None:
+    """Load the commands and run the one that was asked for."""
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from limpet.scripts.main import main
+
+    if ours:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    main()
+
 
 if __name__ == "__main__":
-    main()
+    start()

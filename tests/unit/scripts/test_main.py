@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,39 @@ def test_helpLoadsNeitherTwistedNorCryptography(tmp_path: Path) -> None:
 def test_asAModule(tmp_path: Path) -> None:
     result = limpet(tmp_path, "--version")
     assert (result.returncode, result.stdout.strip()) == (0, f"limpet {__version__}")
+
+
+INTERRUPTED_LOADING = """
+import os, signal, sys
+from limpet.__main__ import start
+
+class Interruption:
+    def find_spec(self, name, path=None, target=None):
+        if name == "limpet.scripts.main":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, {before})
+sys.meta_path.insert(0, Interruption())
+sys.argv = ["limpet", "--version"]
+start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "status"),
+    [("signal.default_int_handler", -signal.SIGINT), ("signal.SIG_IGN", 0)],
+    ids=["default", "ignored"],
+)
+def test_anInterruptionBeforeItIsLoaded(tmp_path: Path, before: str, status: int) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_LOADING.replace("{before}", before)],
+        env=environmentIn(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (status, "")
 
 
 def test_anUnknownCommandOrOption(tmp_path: Path) -> None:

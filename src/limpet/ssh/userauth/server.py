@@ -91,6 +91,12 @@ _OWN_PARSERS = frozenset(("auth_publickey", "ssh_USERAUTH_REQUEST"))
 _REFUSALS = (ConchError, LoginFailed, Unauthorized, UnhandledCredentials, WireError)
 
 
+def _named(user: bytes | str | None) -> str:
+    """The beginning of a user's name for the log; applications may have set it to text."""
+    text = user.decode("utf-8", "backslashreplace") if isinstance(user, bytes) else user or ""
+    return text[:64]
+
+
 class SSHUserAuthServer(SSHService):
     """The service in which a client shows who its user is.
 
@@ -401,7 +407,7 @@ class SSHUserAuthServer(SSHService):
         self._log.info(
             "{prefix}: {user!r} logged in by {method}",
             prefix=transport.logPrefix() if hasattr(transport, "logPrefix") else "SSH",
-            user=self.user,
+            user=_named(self.user),
             method=b",".join([*self.authenticatedWith, self.method]).decode("ascii"),
         )
         self._over = True
@@ -502,7 +508,7 @@ class SSHUserAuthServer(SSHService):
                     "{prefix}: {method} failed for {user!r}",
                     prefix=self.logPrefix(),
                     method=self.method.decode("ascii", "backslashreplace")[:64],
-                    user=(self.user or b"")[:64],
+                    user=_named(self.user),
                 )
             return
         where = traceback.format_list(traceback.extract_tb(reason.getTracebackObject()))
