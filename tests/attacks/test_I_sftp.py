@@ -22,6 +22,7 @@ from limpet.core.sftp import MAX_HANDLES
 from limpet.files.beneath import kernelConfines
 from limpet.files.filesystem import ConfinedFiles, Files
 from limpet.files.requests import READ_ONLY
+from limpet.files.worker import STATUS_IDENTITY
 from limpet.wire import numbers as n
 from limpet.wire import sftp
 from limpet.wire.fields import NS, Reader, u32
@@ -394,6 +395,28 @@ def test_I5_aLinkThereBeforeLeadsNowhere(jail: Jail) -> None:
     assert b"secret" not in listed
     assert jail.asker.status(sftp.FXP_OPENDIR, b"toFolder") == sftp.FX_NO_SUCH_FILE
     assert jail.asker.contents(b"toTop/toTop/file") == b"the client's own"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root goes into a jail")
+def test_I5_rootFollowsNoLinkOfAUsersIntoTheJail(tmp_path: Path) -> None:
+    """sftp-root = "%h/files", and the user has put a link there, to what is closed to them."""
+    (tmp_path / "closed" / "open").mkdir(parents=True)
+    (tmp_path / "closed" / "open" / "file").write_bytes(b"the client's own")
+    (tmp_path / "link").symlink_to("closed")
+    (tmp_path / "absolute").symlink_to(f"{tmp_path}/link/open/")
+    for root in ("closed/open/", "absolute", "link/../link/open"):
+        with WorkerAsker(f"root={tmp_path}/{root}") as asker:
+            assert asker.contents(b"/file") == b"the client's own"
+    os.chown(tmp_path / "link", 65534, 65534, follow_symlinks=False)
+    for root in ("absolute", "link", "link/open"):
+        with WorkerAsker(f"root={tmp_path}/{root}", hello=False) as asker:
+            status, complaint = asker.end()
+        assert status == STATUS_IDENTITY
+        assert b"'link' is a link of a user's" in complaint
+    (tmp_path / "loop").symlink_to("loop")
+    for root in ("loop", "missing", "closed/open/file"):
+        with WorkerAsker(f"root={tmp_path}/{root}", hello=False) as asker:
+            assert asker.end()[0] == STATUS_IDENTITY
 
 
 def test_I5_nobodyWinsTheRace(jail: Jail) -> None:

@@ -12,9 +12,12 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import stat
 import struct
 import sys
+from collections import deque
 
+from limpet.files.beneath import MAX_LINKS, O_PATH
 from limpet.files.filesystem import ConfinedFiles, Files
 from limpet.files.requests import FileRequests, SessionOver
 from limpet.wire.sftp import MAX_MESSAGE_LENGTH
@@ -84,8 +87,7 @@ def prepare(options: dict[str, str]) -> Files:
     root = os.fsencode(options.get("root", ""))
     isJailed = bool(root) and os.geteuid() == 0
     if isJailed:
-        os.chroot(root)
-        os.chdir("/")
+        enterJail(root)
     if "uid" in options:
         groups = [int(group) for group in options["groups"].split(",") if group]
         become(int(options["uid"]), int(options["gid"]), groups)
@@ -97,6 +99,42 @@ def prepare(options: dict[str, str]) -> Files:
     if root:
         return ConfinedFiles(root)
     return ownFiles(os.fsencode(options.get("home", "/")))
+
+
+def enterJail(directory: bytes) -> None:
+    """Make `directory` the top of the file system, for good. Root does this.
+
+    A link on the way there is followed if it is root's: one that a user has put into a directory of
+    theirs would lead root to where that user may not go.
+
+    Raises:
+        OSError, WrongIdentity: It is not a directory, or a link to it is not root's.
+    """
+    flags = O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    here = os.open(b"/", flags)
+    pending = deque(directory.split(b"/"))
+    links = 0
+    while pending:
+        name = pending.popleft() or b"."
+        found = os.open(name, flags, dir_fd=here)
+        details = os.fstat(found)
+        if stat.S_ISLNK(details.st_mode):
+            if details.st_uid != 0:
+                raise WrongIdentity(f"on the way to {directory!r}, {name!r} is a link of a user's")
+            links += 1
+            if links > MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            target = os.readlink(b"", dir_fd=found)
+            os.close(found)
+            pending.extendleft(reversed(target.split(b"/")))
+            if not target.startswith(b"/"):
+                continue
+            found = os.open(b"/", flags)
+        os.close(here)
+        here = found
+    os.fchdir(here)
+    os.close(here)
+    os.chroot(b".")
 
 
 class JailedFiles(Files):
