@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from twisted.internet import defer
 
 from limpet.client import hostkeys
 from limpet.client.config import ClientConfig, ConfigError, loadClientConfig, parseDestination
+from limpet.client.errors import HostKeyRefused
 from limpet.client.hostkeys import preferredHostKeyAlgorithms, verifyHostKey
+from limpet.client.hostpolicy import DocumentedKnownHosts
 from limpet.core.sshconfig import BadPlace
 from limpet.crypto.key import Key
 from limpet.crypto.keyformats import certificateblob
@@ -112,6 +115,26 @@ def test_K1_onlyAPlainYesIsOne(tmp_path: Path, answer: Any) -> None:
     verifyHostKey(config, KEY.blob(), Prompting(answer)).addBoth(found.append)
     assert found[0] is not True
     assert (tmp_path / "known_hosts").read_bytes() == b""
+
+
+class LaterKnownHosts:
+    """An application's own: its answers are still to come."""
+
+    def hasHostKey(self, name: bytes, key: Key) -> Any:
+        return defer.succeed(False)
+
+    def verifyHostKey(self, ui: Any, name: bytes, ip: bytes, key: Key) -> Any:
+        return defer.succeed(False)
+
+
+@pytest.mark.parametrize("port", [22, 2222])
+def test_K1_anAnswerThatIsStillToComeIsNotYes(tmp_path: Path, port: int) -> None:
+    config = replace(configFor(tmp_path, strict="ask"), port=port)
+    found: list[Any] = []
+    policy = DocumentedKnownHosts(LaterKnownHosts())
+    judging = defer.maybeDeferred(policy.verify, config, None, KEY.blob(), None)
+    judging.addBoth(found.append)
+    assert isinstance(found[0].value, HostKeyRefused)
 
 
 def test_K1_aBadCertificateDoesNotFallBackToTheKeyInIt(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ class DocumentedKnownHosts:
         where = (address or config.hostName).encode("utf-8")
         if config.port != DEFAULT_PORT and hasattr(self._knownHosts, "hasHostKey"):
             # Conch looks hosts up without their port; what is known with it comes first.
-            if self._knownHosts.hasHostKey(b"[%b]:%d" % (host, config.port), key):
+            if self._knownHosts.hasHostKey(b"[%b]:%d" % (host, config.port), key) is True:
                 return True
         judging = defer.maybeDeferred(self._knownHosts.verifyHostKey, ui, host, where, key)
         return judging.addCallback(_onlyTrue, config, key)
