@@ -246,6 +246,32 @@ class TestDynamic:
         exchange(tunnel, program, far)
 
     @pytest.mark.parametrize("isRemote", [False, True])
+    def test_what_comes_before_the_answer_keeps_its_order(
+        self, tunnel: Tunnel, isRemote: bool
+    ) -> None:
+        ends, port = tunnel.target()
+        tunnel.names.addresses["slow.example.org"] = ["127.0.0.1"]
+        look, held = tunnel.names.resolveHostName, []
+        tunnel.names.resolveHostName = (  # type: ignore[method-assign]
+            lambda *arguments, **details: held.append(lambda: look(*arguments, **details))
+        )
+        program = self.program(tunnel, isRemote)
+        request = b"\4\1" + port.to_bytes(2, "big") + b"\0\0\0\1me\0slow.example.org\0"
+        program.transport.write(request + b"first, ")
+        tunnel.until(lambda: held)
+        for piece in (b"second, ", b"third"):
+            program.transport.write(piece)
+            tunnel.turn(20)
+        program.transport.loseWriteConnection()
+        tunnel.turn(20)
+        held[0]()
+        tunnel.until(lambda: ends.made and ends.made[0].ended)
+        assert ends.made[0].received == b"first, second, third"
+        assert program.received == b"\0\x5a" + bytes(6)
+        ends.made[0].transport.loseConnection()
+        tunnel.until(lambda: not tunnel.server.channels)
+
+    @pytest.mark.parametrize("isRemote", [False, True])
     def test_nobody_there(self, tunnel: Tunnel, isRemote: bool) -> None:
         program = self.program(tunnel, isRemote)
         program.transport.write(b"\4\1" + freshPort().to_bytes(2, "big") + b"\x7f\0\0\1\0")

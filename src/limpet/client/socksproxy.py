@@ -80,9 +80,9 @@ class SocksClient(SSHForwardingClient):
         if answer:
             transport.write(answer)
         if target is not None:
-            self._open(target)
+            self._open(target, negotiation.rest)
 
-    def _open(self, target: Target) -> None:
+    def _open(self, target: Target, early: bytes) -> None:
         self._stopTimer()
         connection = self._factory.conn
         channel = _DynamicChannel(
@@ -99,6 +99,9 @@ class SocksClient(SSHForwardingClient):
         connection.openChannel(
             channel, packOpen_direct_tcpip((target.host, target.port), self._origin)
         )
+        if early and self.channel is not None:
+            # It waits in the channel, before all that the program sends from now on.
+            self.channel.write(early)
 
     def granted(self) -> None:
         """The far side is connected."""
@@ -107,8 +110,6 @@ class SocksClient(SSHForwardingClient):
             return
         transport: Any = self.transport
         transport.write(negotiation.granted())
-        if negotiation.rest:
-            self.channel.write(negotiation.rest)
 
     def refused(self, reason: Any) -> None:
         """The far side could not be connected to."""
