@@ -15,6 +15,7 @@ from limpet.client.config import ClientConfig, ConfigError, loadClientConfig, pa
 from limpet.client.errors import HostKeyRefused
 from limpet.client.hostkeys import preferredHostKeyAlgorithms, verifyHostKey
 from limpet.client.hostpolicy import DocumentedKnownHosts
+from limpet.core.knownhosts import MAX_FILE_LENGTH
 from limpet.core.sshconfig import BadPlace
 from limpet.crypto.key import Key
 from limpet.crypto.keyformats import certificateblob
@@ -115,6 +116,21 @@ def test_K1_onlyAPlainYesIsOne(tmp_path: Path, answer: Any) -> None:
     verifyHostKey(config, KEY.blob(), Prompting(answer)).addBoth(found.append)
     assert found[0] is not True
     assert (tmp_path / "known_hosts").read_bytes() == b""
+
+
+@pytest.mark.parametrize("strict", ["accept-new", "no"])
+def test_K1_aFileThatCannotBeReadMakesNoHostNew(tmp_path: Path, strict: str) -> None:
+    config = configFor(
+        tmp_path, lineOf(b"web", makeKey("ecdsa", 256)), b"#" * MAX_FILE_LENGTH, strict=strict
+    )
+    found: list[Any] = []
+    verifyHostKey(config, KEY.blob(), clock=lambda: NOW).addBoth(found.append)
+    if strict == "no":
+        assert found == [True]
+    else:
+        assert isinstance(found[0].value, HostKeyRefused)
+        assert "cannot be said" in str(found[0].value)
+        assert (tmp_path / "known_hosts").stat().st_size > MAX_FILE_LENGTH
 
 
 class LaterKnownHosts:

@@ -81,6 +81,12 @@ class HostKeyCheck:
     problems: Sequence[str] = ()
 
 
+class UnreadFile(str):
+    """The problem of a file that is there and of which nothing could be read."""
+
+    __slots__ = ()
+
+
 # ── Files ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -96,10 +102,10 @@ def readKnownHosts(paths: Iterable[str]) -> tuple[list[KnownHost], list[str]]:
         try:
             found, bad = parseKnownHosts(_readRegular(path), path)
         except BadLine as failure:
-            problems.append(f"{path}: {failure}; nothing of it is used")
+            problems.append(UnreadFile(f"{path}: {failure}; nothing of it is used"))
             continue
         except OSError as failure:
-            problems.append(f"{path}: {failure.strerror}")
+            problems.append(UnreadFile(f"{path}: {failure.strerror}; nothing of it is used"))
             continue
         entries.extend(found)
         problems.extend(f"{path}:{number}: {problem}" for number, problem in bad)
@@ -341,7 +347,7 @@ def verifyHostKey(
 
     StrictHostKeyChecking says what becomes of a new host: "yes" refuses it, "accept-new" and "no"
     add it to the first of the user's files, "ask" asks. A changed or revoked key is always
-    refused.
+    refused; and "accept-new" refuses a host that would be new only because a file cannot be read.
 
     Args:
         config: The host, its files, and how strict to be.
@@ -363,7 +369,8 @@ def _verify(config: ClientConfig, keyBlob: bytes, ui: Any, address: str | None, 
         return True
     check = checkHostKey(config, keyBlob, now, address)
     for problem in check.problems:
-        ui.warn(_line(f"{problem}; the line is not used"))
+        isWhole = isinstance(problem, UnreadFile)
+        ui.warn(_line(problem if isWhole else f"{problem}; the line is not used"))
     if check.verdict is Verdict.REVOKED:
         raise HostKeyRefused(_revokedText(check))
     if check.verdict is Verdict.CHANGED:
@@ -375,6 +382,13 @@ def _verify(config: ClientConfig, keyBlob: bytes, ui: Any, address: str | None, 
             f"{shown(check.name)} is not in {_fileNames(config)}, and StrictHostKeyChecking is "
             f"yes. Its {_typeName(check.key)} key is {check.key.displayFingerprint()}; if that is "
             "right, connect once with -o StrictHostKeyChecking=accept-new"
+        )
+    unread = [problem for problem in check.problems if isinstance(problem, UnreadFile)]
+    if unread and config.strictHostKeyChecking == "accept-new":
+        # What could not be read may know the host by another key (attacks.md K1).
+        raise HostKeyRefused(
+            f"whether {shown(check.name)} is new cannot be said: {unread[0]}. Make the "
+            "file readable, or move it away"
         )
     if config.strictHostKeyChecking in ("no", "accept-new"):
         _remember(config, check, address, ui)
