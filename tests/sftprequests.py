@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,8 @@ class FilesAsker(Asker):
         self.sent = bytearray()
         self.bugs: list[BaseException] = []
         options.setdefault("report", self.bugs.append)
-        self.requests = FileRequests(files, lambda view: self.sent.extend(view), **options)
+        self.requests = FileRequests(files, self.sent.extend, **options)
+        weakref.finalize(self, self.requests.close)
         if hello:
             (self.version,) = self.exchange(bytes([sftp.FXP_INIT]) + u32(3))
 

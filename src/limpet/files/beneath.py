@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 import sys
+import weakref
 from collections import deque
 from typing import Any
 
@@ -102,6 +103,8 @@ class Root:
     def __init__(self, directory: bytes, useKernel: bool | None = None) -> None:
         self.fd = os.open(directory, O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._useKernel = kernelConfines() if useKernel is None else useKernel
+        # A server that makes one for each login has no place to close it at.
+        self._close = weakref.finalize(self, os.close, self.fd)
 
     def open(self, path: bytes, flags: int, mode: int = 0) -> int:
         """Open `path`, which begins at the root whether it starts with a slash or not.
@@ -125,8 +128,8 @@ class Root:
         return os.readlink(b"/proc/self/fd/%d" % self.fd)
 
     def close(self) -> None:
-        """Close the root's descriptor."""
-        os.close(self.fd)
+        """Close the root's descriptor, which also goes with the last reference to the root."""
+        self._close()
 
     def _walk(self, path: bytes, flags: int, mode: int) -> int:
         pending = deque(_components(path))

@@ -224,3 +224,13 @@ class TestRenameNoReplace:
     def test_a_missing_file_is_missing(self, directory: tuple[Path, int]) -> None:
         with pytest.raises(FileNotFoundError):
             renameNoReplace(b"missing", directory[1], b"new", directory[1])
+
+
+def test_descriptorGoesWithTheRoot(tmp_path: Path) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    root = Root(os.fsencode(tmp_path))
+    closed = Root(os.fsencode(tmp_path))
+    closed.close()
+    closed.close()
+    del root, closed
+    assert set(os.listdir("/proc/self/fd")) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -146,7 +147,8 @@ class Producer:
 
 
 def openDescriptors() -> set[int]:
-    """This process's open descriptors."""
+    """This process's open descriptors, without those of tests before that are only forgotten."""
+    gc.collect()
     with os.scandir("/proc/self/fd") as entries:
         found = {int(entry.name) for entry in entries}
     return {fd for fd in found if _isOpen(fd)}
