@@ -102,9 +102,17 @@ def currentUser() -> str:
         return str(os.geteuid())
 
 
+def homeDirectory() -> Path:
+    """The home that logins get, from the system's users; $HOME may be another one."""
+    try:
+        return Path(Account.current().home)
+    except KeyError:
+        return Path.home()
+
+
 def adviceFor(settings: Settings) -> str:
     """What to do where the user who runs the server could not log in; empty where they could."""
-    home = Path.home()
+    home = homeDirectory()
     tokens = {"%h": str(home), "%u": currentUser(), "%%": "%"}
     files = [
         home / re.sub("%.", lambda found: tokens[found[0]], name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import signal
 import socket
 import stat
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from limpet.scripts.serve import adviceFor, hasKeys, loginCommand
+from limpet.scripts.serve import adviceFor, hasKeys, homeDirectory, loginCommand
 from limpet.server.settings import Address, Settings
 from limpet.ssh.keys import Key, createKeyFiles
 from tests.unit.scripts.programs import limpet, serving
@@ -75,7 +77,9 @@ class TestMistakes:
 
 class TestServing:
     def test_itSaysWhereItIsAndWhatToType(self, tmp_path: Path) -> None:
-        with serving(tmp_path, "-l", "127.0.0.1:0") as server:
+        keys = tmp_path / "keys"
+        arguments = ("-l", "127.0.0.1:0", "--authorized-keys", str(keys))
+        with serving(tmp_path, *arguments) as server:
             assert greeting(server.port).startswith(b"SSH-2.0-Limpet")
             path = tmp_path / "state" / "limpet" / "host_ed25519_key"
             key = Key.fromFile(path)
@@ -85,7 +89,7 @@ class TestServing:
             assert f"ssh -p {server.port} " in server.said
             advice = server.waitFor("need not be started again")
             assert "cannot log in" in advice
-            assert f"ssh-keygen -t ed25519 -f {tmp_path}/.ssh/id_ed25519" in advice
+            assert f">> {keys} && chmod 600 {keys}" in advice
             server.signal(signal.SIGTERM)
             assert server.wait() == 0
 
@@ -126,8 +130,14 @@ class TestServing:
 class TestAdvice:
     @pytest.fixture(autouse=True)
     def home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setattr("limpet.scripts.serve.homeDirectory", lambda: tmp_path)
         return tmp_path
+
+    def test_homeIsTheOneWhereTheServerLooks(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert homeDirectory() == Path(pwd.getpwuid(os.geteuid()).pw_dir)
 
     def test_noKeyAtAll(self, home: Path) -> None:
         advice = adviceFor(Settings())
