@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 import subprocess
 import sys
 import threading
@@ -15,6 +13,7 @@ import pytest
 
 import limpet.aio
 from limpet.aio import reactor_for
+from tests.descriptors import openDescriptors
 from tests.pair.stack import HOST_KEY, UserAuth, makeFactory, pattern
 
 SECONDS = 20.0
@@ -163,12 +162,10 @@ def test_loopsLeaveNothingBehind() -> None:
             await client.run("exit 0")
 
     onServer(use)
-    gc.collect()
-    before, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    before, threads = openDescriptors(), threading.active_count()
     for _ in range(5):
         onServer(use)
-    gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert len(openDescriptors()) <= len(before)
     # The loop's own thread for looking up names is asyncio's, and ends with it.
     assert threading.active_count() <= threads
 

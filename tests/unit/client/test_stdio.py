@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from limpet.client.stdio import OwnDescriptor, StandardInput, StandardOutput
-from tests.unit.unix.driving import Driver, driver, openDescriptors
+from tests.descriptors import openDescriptors
+from tests.unit.unix.driving import Driver, driver
 
 __all__ = ["driver"]
 

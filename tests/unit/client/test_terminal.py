@@ -25,7 +25,8 @@ from limpet.client.terminal import (
     windowSize,
 )
 from limpet.wire.requests import parseModes
-from tests.unit.unix.driving import Driver, driver, openDescriptors
+from tests.descriptors import openDescriptors
+from tests.unit.unix.driving import Driver, driver
 
 __all__ = ["driver"]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from limpet.files.beneath import MAX_LINKS, O_PATH, Root, kernelConfines, renameNoReplace
+from tests.descriptors import sameDescriptors
 
 WAYS = [
     pytest.param(
@@ -31,9 +32,8 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
     (jail / "file").write_bytes(b"inside")
     (jail / "secret").write_bytes(b"the jail's own")
     found = Root(os.fsencode(jail), useKernel=request.param)
-    before = set(os.listdir("/proc/self/fd"))
-    yield found
-    assert set(os.listdir("/proc/self/fd")) == before, "a descriptor was left open"
+    with sameDescriptors():
+        yield found
     found.close()
 
 
@@ -227,10 +227,9 @@ class TestRenameNoReplace:
 
 
 def test_descriptorGoesWithTheRoot(tmp_path: Path) -> None:
-    before = set(os.listdir("/proc/self/fd"))
-    root = Root(os.fsencode(tmp_path))
-    closed = Root(os.fsencode(tmp_path))
-    closed.close()
-    closed.close()
-    del root, closed
-    assert set(os.listdir("/proc/self/fd")) == before
+    with sameDescriptors():
+        root = Root(os.fsencode(tmp_path))
+        closed = Root(os.fsencode(tmp_path))
+        closed.close()
+        closed.close()
+        del root, closed

@@ -17,6 +17,7 @@ from limpet.files.filesystem import ConfinedFiles, Files
 from limpet.files.requests import FileRequests, SessionOver
 from limpet.wire import sftp
 from limpet.wire.fields import NS, Reader, u32
+from tests.descriptors import sameDescriptors
 from tests.sftprequests import FilesAsker, handleOf, names, onlyName, statusOf, textOf
 
 Make = Callable[..., FilesAsker]
@@ -200,9 +201,8 @@ class TestFiles:
 
     def test_a_failed_open_leaves_no_descriptor(self, asker: FilesAsker, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "fifo")
-        before = len(os.listdir("/proc/self/fd"))
-        assert asker.status(sftp.FXP_OPEN, b"fifo", sftp.FXF_READ, {}) == sftp.FX_FAILURE
-        assert len(os.listdir("/proc/self/fd")) == before
+        with sameDescriptors():
+            assert asker.status(sftp.FXP_OPEN, b"fifo", sftp.FXF_READ, {}) == sftp.FX_FAILURE
 
     def test_what_takes_a_files_place_is_looked_at_once_more(
         self, asker: FilesAsker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -212,10 +212,9 @@ class TestFiles:
 
         os.mkfifo(tmp_path / "fifo")
         monkeypatch.setattr(asker.requests.files, "stat", missing)
-        before = len(os.listdir("/proc/self/fd"))
-        reply = asker.ask(sftp.FXP_OPEN, b"fifo", sftp.FXF_READ, {})
+        with sameDescriptors():
+            reply = asker.ask(sftp.FXP_OPEN, b"fifo", sftp.FXF_READ, {})
         assert textOf(reply) == b"Not a regular file"
-        assert len(os.listdir("/proc/self/fd")) == before
 
 
 class TestAttributes:
@@ -475,14 +474,13 @@ class TestExtensions:
 
 
 def test_handles_are_closed_with_the_session(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
     files = Files(os.fsencode(tmp_path))
-    asker = FilesAsker(files)
-    asker.open(b"new", sftp.FXF_WRITE | sftp.FXF_CREAT)
-    asker.openDirectory(b".")
-    assert len(os.listdir("/proc/self/fd")) > before + 1
-    asker.requests.close()
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    with sameDescriptors() as before:
+        asker = FilesAsker(files)
+        asker.open(b"new", sftp.FXF_WRITE | sftp.FXF_CREAT)
+        asker.openDirectory(b".")
+        assert len(os.listdir("/proc/self/fd")) > len(before) + 2
+        asker.requests.close()
 
 
 def test_handles_of_two_sessions_differ(tmp_path: Path) -> None:

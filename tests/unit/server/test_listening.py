@@ -17,7 +17,8 @@ from limpet import streams
 from limpet.server.listening import ServerPort, listen
 from limpet.server.settings import Address
 from limpet.streams import GATHER_LIMIT, HIGH_WATER
-from tests.unit.unix.driving import Driver, Producer, driver, openDescriptors
+from tests.descriptors import openDescriptors
+from tests.unit.unix.driving import Driver, Producer, driver
 
 __all__ = ["driver"]
 

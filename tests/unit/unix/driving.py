@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -144,22 +143,6 @@ class Producer:
 
     def stopProducing(self) -> None:
         self.events.append("stop")
-
-
-def openDescriptors() -> set[int]:
-    """This process's open descriptors, without those of tests before that are only forgotten."""
-    gc.collect()
-    with os.scandir("/proc/self/fd") as entries:
-        found = {int(entry.name) for entry in entries}
-    return {fd for fd in found if _isOpen(fd)}
-
-
-def _isOpen(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from zope.interface.verify import verifyObject
 from limpet import descriptors
 from limpet.unix.process import HIGH_WATER
 from limpet.unix.spawning import SpawnFailed, Terminal, spawnWithPipes
+from tests.descriptors import openDescriptors
 from tests.unit.unix.driving import (
     Driver,
     Producer,
     Recorder,
     driver,
-    openDescriptors,
     shellProgram,
 )
 

@@ -18,7 +18,7 @@ from limpet.unix import session as sessionModule
 from limpet.unix.accounts import Account
 from limpet.unix.session import MAX_COMMAND, SessionPolicy, UnixSession
 from limpet.unix.spawning import Program, SpawnFailed
-from tests.unit.unix.driving import openDescriptors
+from tests.descriptors import openDescriptors
 
 SOMEONE = Account("someone", 1000, 1000, (1000,), "/home/someone", "/usr/bin/zsh")
 

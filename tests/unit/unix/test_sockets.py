@@ -13,6 +13,7 @@ import pytest
 from limpet.error import ConchError
 from limpet.unix.accounts import Account
 from limpet.unix.sockets import MAX_HANDOVERS, UnixSockets
+from tests.descriptors import openDescriptors
 from tests.pair.tunnels import End, Ends
 from tests.unit.unix.driving import Driver, driver
 
@@ -165,13 +166,13 @@ class TestAnothers:
         self, driver: Driver, place: Path, nobody: Account
     ) -> None:
         theirs = UnixSockets(driver.reactor, nobody)
-        before = os.listdir("/proc/self/fd")
+        before = openDescriptors()
         for _ in range(3):
             with pytest.raises(ConchError):
                 result(driver, theirs.connect(bytes(place / "x"), End()))
         given = theirs.connect(bytes(place / "x"), End())
         given.addErrback(lambda _: None)
         given.cancel()
-        assert os.listdir("/proc/self/fd") == before
+        assert openDescriptors() == before
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)

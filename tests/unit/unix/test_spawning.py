@@ -12,7 +12,8 @@ import pytest
 
 from limpet.unix.accounts import Account, NotPermitted
 from limpet.unix.spawning import Program, SpawnFailed, Terminal, spawnOnTerminal, spawnWithPipes
-from tests.unit.unix.driving import Driver, Recorder, driver, openDescriptors, shellProgram
+from tests.descriptors import openDescriptors
+from tests.unit.unix.driving import Driver, Recorder, driver, shellProgram
 
 __all__ = ["driver"]
 
