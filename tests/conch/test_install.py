@@ -19,6 +19,9 @@ from tests.conch.programs import Clients, environment, freePort, started
 
 RUN_ON_LIMPET = (sys.executable, "-m", "limpet.conch")
 
+PIPS_LONG_START = "#!/bin/sh\n'''exec' /a/python \"$0\" \"$@\"\n' '''\n"
+"""How a command begins that pip has installed where the path of Python is too long for a line."""
+
 
 def python(code: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run code in an interpreter of its own: what it does to imports stays there."""
@@ -204,6 +207,44 @@ class TestCommand:
         done = self.run(tmp_path, "no-such-program")
         assert done.returncode == 127
         assert done.stderr == "limpet.conch: there is no program 'no-such-program'\n"
+
+    def test_aModuleThatIsNotThere(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, "-m", "nosuch.module")
+        assert done.returncode == 127
+        assert done.stderr == "limpet.conch: there is no module 'nosuch.module'\n"
+
+    def test_aModuleThatLacksAnother(self, tmp_path: Path) -> None:
+        (tmp_path / "program.py").write_text("import nosuch\n")
+        done = self.run(tmp_path, "-m", "program")
+        assert done.returncode == 1
+        assert done.stderr.endswith("ModuleNotFoundError: No module named 'nosuch'\n")
+
+    @pytest.mark.parametrize("content", [b"\x7fELF\0\0", b"#!/bin/sh\nexec twistd conch\n"])
+    def test_aProgramThatIsNotPythons(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "program").write_bytes(content)
+        done = self.run(tmp_path, "--", "./program")
+        assert done.returncode == 126
+        assert done.stderr.startswith("limpet.conch: ./program is not written in Python; ")
+
+    @pytest.mark.parametrize("start", ["", "#!/usr/bin/env python3\n", PIPS_LONG_START])
+    def test_aProgramThatIs(self, tmp_path: Path, start: str) -> None:
+        (tmp_path / "program").write_text(start + "print(1)\n")
+        done = self.run(tmp_path, "--", "./program")
+        assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+    def test_aFolder(self, tmp_path: Path) -> None:
+        (tmp_path / "program").mkdir()
+        done = self.run(tmp_path, "--", "./program")
+        assert done.stderr == "limpet.conch: ./program is a folder without a __main__.py\n"
+        (tmp_path / "program/__main__.py").write_text("print(1)\n")
+        done = self.run(tmp_path, "--", "./program")
+        assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+    @pytest.mark.parametrize("arguments", [(), ("--",), ("-m",), ("--algorithms", "legacy")])
+    def test_withoutAProgramItTellsHow(self, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+        done = self.run(tmp_path, *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "python -m limpet.conch -- twistd -n conch" in done.stderr
 
     def test_twistdRunsTheConchServerOfTwisted(self, tmp_path: Path) -> None:
         done = self.run(tmp_path, "--", "twistd", "conch", "--help")
