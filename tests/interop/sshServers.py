@@ -1,19 +1,28 @@
-"""Servers of other people for our client: each on loopback, with keys and passwords of a test.
+"""Servers for our client: each on loopback, with keys and passwords of a test.
 
     python -m tests.interop.sshServers KIND PORT HOST_KEY AUTHORIZED_KEYS
+    python -m tests.interop.sshServers inetd PORT COMMAND ARGUMENT...
 
 AsyncSSH's and Paramiko's are libraries, so what a session does is written here: `sha256` answers
 with the hash of what it is sent, `zeros N` with N bytes of zero, `echo TEXT` with the text, and
 `exit N` with that status. PASSWORD and CODE are what USER logs in with besides the key.
+
+`twisted.conch` and `limpet` are one program over two packages, for logins without a key: as the
+user of the system that runs it, with PASSWORD, or with the answer CODE where the package can ask.
+`inetd` starts a command for each connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import getpass
 import hashlib
 import socket
+import subprocess
 import sys
 import threading
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 USER = "alice"
@@ -158,9 +167,65 @@ def serveParamiko(port: int, hostKey: str, authorizedKeys: str) -> None:
             transport.close()
 
 
+# ── Conch, and Limpet as a library ────────────────────────────────────────────────────────────
+
+
+class AskForCode:
+    """Asks whoever logs in for CODE."""
+
+    async def converse(self, credentials: Any) -> bool:
+        return list(await credentials.ask([(b"Code: ", True)])) == [CODE.encode()]
+
+    def authenticate(self, credentials: Any) -> Any:
+        from twisted.internet.defer import ensureDeferred
+
+        return ensureDeferred(self.converse(credentials))
+
+
+def serveFactory(package: str, port: int, hostKey: str) -> None:
+    from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+    from twisted.cred.portal import Portal
+    from twisted.internet import reactor
+
+    def module(name: str) -> Any:
+        return import_module(f"{package}.{name}")
+
+    known = InMemoryUsernamePasswordDatabaseDontUse()
+    known.addUser(getpass.getuser().encode(), PASSWORD.encode())
+    checkers: list[Any] = [known]
+    if package == "limpet":
+        # Conch has no questions.
+        checkers.append(module("checkers").KeyboardInteractiveChecker(AskForCode()))
+    private = module("ssh.keys").Key.fromFile(hostKey)
+    factory = module("ssh.factory").SSHFactory()
+    factory.privateKeys = {private.sshType(): private}
+    factory.publicKeys = {private.sshType(): private.public()}
+    factory.portal = Portal(module("unix").UnixSSHRealm(), checkers)
+    running: Any = reactor
+    running.listenTCP(port, factory, interface="127.0.0.1")
+    running.run()
+
+
+# ── A command for each connection ─────────────────────────────────────────────────────────────
+
+
+def serveByCommand(port: int, command: Sequence[str]) -> None:
+    listener = socket.create_server(("127.0.0.1", port))
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            stream = connection.fileno()
+            child = subprocess.Popen(command, stdin=stream, stdout=stream)
+        threading.Thread(target=child.wait, daemon=True).start()
+
+
 if __name__ == "__main__":
     kind, number, *files = sys.argv[1:]
     if kind == "asyncssh":
         asyncio.run(serveAsyncSSH(int(number), *files))
-    else:
+    elif kind == "paramiko":
         serveParamiko(int(number), *files)
+    elif kind == "inetd":
+        serveByCommand(int(number), files)
+    else:
+        serveFactory(kind, int(number), files[0])
