@@ -73,7 +73,7 @@ def place(work: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     authority = make("ca", "-t", "ed25519")
     ec = make("ec", "-t", "ecdsa")
     rsa = make("rsa", "-t", "rsa", "-b", "2048")
-    certificate = sign(ec, "host-cert.pub", "-n", f"{NAME},other.test")
+    certificate = sign(ec, "host-cert.pub", "-z", "5", "-n", f"{NAME},other.test")
     for name, options in {
         "other": ("-t", "ed25519"),
         "otherCA": ("-t", "ed25519"),
@@ -141,9 +141,9 @@ STRICTER = [
 """Where `ssh` accepts and Limpet refuses, and why."""
 
 
-def askSsh(place: Place, path: Path, strict: str) -> bool:
+def askSsh(place: Place, path: Path, strict: str, **more: str) -> bool:
     """Whether `ssh` accepts the host key."""
-    options = {
+    options = more | {
         "BatchMode": "yes",
         "GlobalKnownHostsFile": "/dev/null",
         "HostKeyAlias": NAME,
@@ -165,11 +165,11 @@ def askSsh(place: Place, path: Path, strict: str) -> bool:
     return accepted
 
 
-def askLimpet(place: Place, path: Path, strict: str) -> bool:
+def askLimpet(place: Place, path: Path, strict: str, **more: str) -> bool:
     """Whether Limpet does."""
 
     async def main() -> None:
-        options = {
+        options = more | {
             "GlobalKnownHostsFile": "/dev/null",
             "HostKeyAlias": NAME,
             "StrictHostKeyChecking": strict,
@@ -225,6 +225,56 @@ def test_what_one_remembers_the_other_knows(place: Place, tmp_path: Path) -> Non
     path.write_text("")
     assert askSsh(place, path, "accept-new")
     assert askLimpet(place, path, "yes")
+
+
+AUTHORITY = f"@cert-authority {NAME} {{ca}}"
+
+REVOKED = [
+    # what the host is known by, what RevokedHostKeys names, and whether it is accepted
+    (f"{NAME} {{ed}}", "lines", "", True),
+    (f"{NAME} {{ed}}", "lines", "# a comment\n{other} comment\n", True),
+    (f"{NAME} {{ed}}", "lines", "{other}\n\n  {ed}\n", False),
+    (f"{NAME} {{ed}}", "lines", "{other}\nno key\n", False),
+    (AUTHORITY, "lines", "{ca}", False),
+    (AUTHORITY, "lines", "{ec}", False),
+    (AUTHORITY, "lines", "{otherCA}", True),
+    (f"{NAME} {{ed}}", "list", "key: {ed}", False),
+    (f"{NAME} {{ed}}", "list", "sha1: {ed}", False),
+    (f"{NAME} {{ed}}", "list", "sha256: {other}\nserial: 1-99", True),
+    (AUTHORITY, "list", "serial: 4\nserial: 6-1000", True),
+    (AUTHORITY, "list", "serial: 5", False),
+    (AUTHORITY, "list", "serial: 1-99", False),
+    (AUTHORITY, "list", "id: id", False),
+    (AUTHORITY, "list", "sha256: {ca}", False),
+    (AUTHORITY, "list", "key: {ec}", False),
+    (AUTHORITY, "other list", "serial: 5", True),
+    (AUTHORITY, "every list", "serial: 5", False),
+    (f"{NAME} {{ed}}", "damaged list", "", False),
+    (f"{NAME} {{ed}}", "no file", "", False),
+]
+
+
+@pytest.mark.parametrize(("known", "kind", "text", "accepted"), REVOKED)
+def test_a_file_of_revoked_keys(
+    place: Place, tmp_path: Path, known: str, kind: str, text: str, accepted: bool
+) -> None:
+    path = tmp_path / "revoked"
+    filled = text.format_map(place.keys) + "\n"
+    if kind == "lines":
+        path.write_text(filled)
+    elif kind == "damaged list":
+        path.write_bytes(b"SSHKRL\n\0" + bytes(3))
+    elif kind.endswith("list"):
+        (tmp_path / "ca.pub").write_text(place.keys["otherCA" if kind == "other list" else "ca"])
+        (tmp_path / "specification").write_text(filled)
+        authority = "none" if kind == "every list" else str(tmp_path / "ca.pub")
+        command = [requirePeer("ssh-keygen"), "-q", "-k", "-f", str(path), "-s", authority]
+        subprocess.run(
+            [*command, str(tmp_path / "specification")], check=True, timeout=TIMEOUT_SECONDS
+        )
+    file = write(tmp_path, place, known)
+    assert askSsh(place, file, "yes", RevokedHostKeys=str(path)) is accepted
+    assert askLimpet(place, file, "yes", RevokedHostKeys=str(path)) is accepted
 
 
 class TestUpdateHostKeys:

@@ -43,6 +43,8 @@ from limpet.core.knownhosts import (
     parseKnownHosts,
     revokedFor,
 )
+from limpet.core.revokedkeys import MAX_FILE_LENGTH as MAX_REVOKED_LENGTH
+from limpet.core.revokedkeys import Revocations, RevokedKeysError, parseRevokedKeys
 from limpet.crypto.certificates import Certificate
 from limpet.crypto.errors import BadKeyError, CertificateRejected
 from limpet.crypto.fingerprints import displayFingerprint
@@ -51,9 +53,6 @@ from limpet.crypto.keyformats import publicblob
 from limpet.crypto.signatures import CERTIFICATE_ALGORITHMS, HOST_KEY_ALGORITHMS
 from limpet.wire.errors import WireError
 from limpet.wire.fields import Reader
-
-KRL_MAGIC = b"SSHKRL\n\0"
-"""How a key revocation list in OpenSSH's binary form begins (PROTOCOL.krl)."""
 
 _CERTIFICATES = frozenset(CERTIFICATE_ALGORITHMS)
 
@@ -160,34 +159,23 @@ def appendLines(path: str, lines: Sequence[bytes]) -> None:
         os.close(descriptor)
 
 
-def readRevokedKeys(path: str) -> frozenset[bytes]:
-    """The keys in the file that RevokedHostKeys names.
+def readRevokedKeys(path: str) -> Revocations:
+    """What the file that RevokedHostKeys names says: public keys, or a key revocation list.
 
     Raises:
         HostKeyRefused: It cannot be read, so that nobody knows what is revoked.
     """
     try:
         with open(path, "rb") as file:
-            data = file.read(MAX_FILE_LENGTH + 1)
+            data = file.read(MAX_REVOKED_LENGTH + 1)
     except OSError as failure:
         raise HostKeyRefused(
             f"RevokedHostKeys: {path}: {failure.strerror}; without it no host key is accepted"
         ) from None
-    if data.startswith(KRL_MAGIC) or len(data) > MAX_FILE_LENGTH:
-        raise HostKeyRefused(
-            f"RevokedHostKeys: {path}: Limpet reads lists of public keys, a line each, "
-            "not key revocation lists in binary form"
-        )
-    blobs = set()
-    for number, line in enumerate(data.splitlines(), 1):
-        text = line.strip()
-        if not text or text.startswith(b"#"):
-            continue
-        try:
-            blobs.add(Key.fromString(text, "public_openssh").blob())
-        except BadKeyError as failure:
-            raise HostKeyRefused(f"RevokedHostKeys: {path} line {number}: {failure}") from None
-    return frozenset(blobs)
+    try:
+        return parseRevokedKeys(data)
+    except RevokedKeysError as failure:
+        raise HostKeyRefused(f"RevokedHostKeys: {path}: {failure}") from None
 
 
 # ── What the files say ────────────────────────────────────────────────────────────────────────
@@ -239,9 +227,6 @@ def checkHostKey(
     """
     entries, problems = readKnownHosts(_files(config))
     name = hostKeyName(config)
-    revoked = (
-        frozenset() if config.revokedHostKeys is None else readRevokedKeys(config.revokedHostKeys)
-    )
     certificate = _certificateOf(keyBlob)
     key = _keyOf(keyBlob) if certificate is None else certificate.key
     if key.type() == "RSA" and key.size() < config.requiredRSASize:
@@ -249,11 +234,11 @@ def checkHostKey(
             f"the host key of {shown(name)} is an RSA key of {key.size()} bits, and "
             f"RequiredRSASize asks for {config.requiredRSASize}"
         )
-    shownBlobs = {key.blob()} | ({certificate.authority.blob()} if certificate else set())
-    if shownBlobs & revoked:
+    path = config.revokedHostKeys
+    if path is not None and readRevokedKeys(path).isRevoked(keyBlob):
         raise HostKeyRefused(
-            f"the host key of {shown(name)}, or the key that signed it, is in the file of "
-            f"RevokedHostKeys, {config.revokedHostKeys}"
+            f"the host key of {shown(name)}, or the key that signed it, is revoked in the file of "
+            f"RevokedHostKeys, {path}"
         )
     if certificate is not None:
         entry = _certified(config, entries, name, certificate, now)

@@ -29,6 +29,7 @@ from limpet.client.hostkeys import (
     readRevokedKeys,
 )
 from limpet.core.knownhosts import KnownHost, Marker, Verdict, hashName, judge
+from limpet.core.revokedkeys import RevokedKeyList
 from limpet.crypto.errors import BadKeyError
 from limpet.crypto.key import Key
 from limpet.crypto.signatures import (
@@ -112,11 +113,12 @@ class HostKeyUpdates:
         ):
             return []
         entries, _ = readKnownHosts([*config.userKnownHostsFiles, *config.globalKnownHostsFiles])
-        revoked = readRevokedKeys(config.revokedHostKeys) if config.revokedHostKeys else ()
+        path = config.revokedHostKeys
+        revocations = RevokedKeyList() if path is None else readRevokedKeys(path)
         found: list[Key] = []
         for blob in blobs:
             key = self._acceptable(blob)
-            if key is None or key in found or blob in revoked:
+            if key is None or key in found or revocations.isRevoked(blob):
                 continue
             if judge(entries, hostKeyName(config), blob).verdict is Verdict.CHANGED:
                 found.append(key)

@@ -15,7 +15,6 @@ from twisted.internet import defer
 from limpet.client.config import ClientConfig
 from limpet.client.errors import HostKeyRefused
 from limpet.client.hostkeys import (
-    KRL_MAGIC,
     appendLines,
     checkHostKey,
     preferredHostKeyAlgorithms,
@@ -23,10 +22,12 @@ from limpet.client.hostkeys import (
     verifyHostKey,
 )
 from limpet.client.interaction import NobodyToAsk
+from limpet.core import krl
 from limpet.core.knownhosts import Verdict, hashName, lookupName
 from limpet.crypto.certificates import Certificate
 from limpet.crypto.key import Key
 from limpet.crypto.keyformats import certificateblob
+from limpet.wire.fields import NS, u32, u64
 from tests.keymaking import NOW, makeCertificate, makeKey
 
 KEY = makeKey().public()
@@ -181,7 +182,16 @@ class TestRevokedKeys:
             verify(config, KEY)
         assert verify(config, EC)
 
-    @pytest.mark.parametrize("content", [None, KRL_MAGIC + b"\0" * 40, b"no key"])
+    def test_in_a_key_revocation_list(self, setup: Setup, tmp_path: Path) -> None:
+        path = tmp_path / "revoked"
+        head = krl.MAGIC + u32(1) + u64(1) * 3 + NS(b"") * 2
+        path.write_bytes(head + bytes((krl.EXPLICIT_KEYS,)) + NS(NS(KEY.public().blob())))
+        config = setup(lineOf(b"web"), lineOf(b"web", EC), revokedHostKeys=str(path))
+        with pytest.raises(HostKeyRefused, match="RevokedHostKeys"):
+            verify(config, KEY)
+        assert verify(config, EC)
+
+    @pytest.mark.parametrize("content", [None, krl.MAGIC + b"\0" * 40, b"no key"])
     def test_nobody_is_accepted_where_the_file_cannot_be_read(
         self, setup: Setup, tmp_path: Path, content: bytes | None
     ) -> None:
