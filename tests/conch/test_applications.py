@@ -32,14 +32,17 @@ def onLimpet(*program: str | Path) -> list[str | Path]:
 # ── What the doctor says of them before they run ────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("package", ["cowrie/ssh", "lazr/sshserver", "buildbot/manhole.py"])
-def test_theDoctorFindsNothingMissing(package: str) -> None:
+@pytest.mark.parametrize(
+    ("package", "differs"),
+    [("cowrie/ssh", True), ("lazr/sshserver", True), ("buildbot/manhole.py", False)],
+)
+def test_theDoctorFindsNothingMissing(package: str, differs: bool) -> None:
     places = list(ENVIRONMENT.parent.glob(f"lib/python*/site-packages/{package}"))
     if not places:
         missing("the environment of applications (script/setup applications)")
     reading = readTree(places[0])
     assert [found for found in reading.findings if found.verdict is Verdict.MISSING] == []
-    assert [found for found in reading.findings if found.verdict is Verdict.DIFFERS]
+    assert any(found.verdict is Verdict.DIFFERS for found in reading.findings) is differs
 
 
 # ── Cowrie, a honeypot: overrides nearly all of the transport ───────────────────────────────────

@@ -2,23 +2,30 @@
 
 Rule: the source is read and never run or imported. Names are followed through imports and through
 the classes of one file, not through assignments or other files, so that silence is no promise.
+
+    one file ──▶ `_Visitor`: each use, judged by `rules`, as if Limpet stood in Conch's place
+    all files ──▶ `_withImports`: does it stand there, or does the program import both?
 """
 
 from __future__ import annotations
 
 import ast
+import enum
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from limpet.doctor.rules import (
     ATTRIBUTES,
+    BEFORE_INSTALL,
     CALLS,
+    LOAD_CONCH,
     METHODS,
     MODULES,
-    ON_LIMPET_AFTER_INSTALL,
+    NEEDS_INSTALL,
+    STAYS_CONCHS,
     TEXT_KEY_RULE,
     TEXT_KEYED,
     WEAK,
@@ -34,6 +41,8 @@ MAX_SOURCE = 4 * 1024 * 1024
 """Longest source file that is read, in bytes (ours)."""
 
 _MIN_RSA_BITS = 2048
+_INSTALLER = "install_as_conch"
+_RUNNER = "limpet.conch"
 _BACK = {ours: theirs for theirs, ours in REPLACED.items()}
 
 
@@ -64,38 +73,76 @@ class Reading:
         findings: In the order of files and lines.
         files: How many files were read.
         unreadable: Files that are no Python source, and why.
+        installs: Whether the program puts Limpet in Conch's place by itself.
+        importsConch: Whether it imports, by Conch's names, what Limpet replaces or what needs that.
     """
 
     findings: list[Finding] = field(default_factory=list)
     files: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
+    installs: bool = False
+    importsConch: bool = False
 
 
 def readTree(path: Path) -> Reading:
     """Read a file, or all Python files below a directory."""
-    whole = Reading()
+    visitors: list[_Visitor] = []
+    unreadable: dict[str, str] = {}
     for file in _sources(path):
         try:
-            text = file.read_bytes()[:MAX_SOURCE]
-            found = readFile(text, str(file))
+            visitors.append(_visit(file.read_bytes()[:MAX_SOURCE], str(file)))
         except (OSError, SyntaxError, ValueError) as error:
-            whole.unreadable[str(file)] = str(error)
-        else:
-            whole.files += 1
-            whole.findings += found
-    return whole
+            unreadable[str(file)] = str(error)
+    return Reading(
+        _withImports(visitors),
+        len(visitors),
+        unreadable,
+        any(visitor.installs for visitor in visitors),
+        any(use.origin is not _Origin.LIMPETS for visitor in visitors for use in visitor.imports),
+    )
 
 
 def readFile(text: str | bytes, path: str) -> list[Finding]:
-    """Read one file's text.
+    """Read one file's text, as if it were the whole program.
 
     Raises:
         SyntaxError: It is no Python.
         ValueError: It holds null bytes.
     """
+    return _withImports([_visit(text, path)])
+
+
+def _visit(text: str | bytes, path: str) -> _Visitor:
     visitor = _Visitor(path)
     visitor.visit(ast.parse(text, path))
-    return sorted(set(visitor.findings))
+    return visitor
+
+
+def _withImports(visitors: Sequence[_Visitor]) -> list[Finding]:
+    """All findings, and what there is to say of imports once all files are known.
+
+    A program whose imports name Conch alone is started with Limpet in Conch's place, or it is no
+    matter of ours. One that imports Limpet by its own name gets Conch's own beside it, unless it
+    puts Limpet there first.
+    """
+    findings: list[Finding] = []
+    installs = any(visitor.installs for visitor in visitors)
+    ours = any(use.origin is _Origin.LIMPETS for visitor in visitors for use in visitor.imports)
+    for visitor in visitors:
+        said = {(found.line, found.name): found for found in reversed(visitor.findings)}
+        for use in visitor.imports:
+            if use.origin is _Origin.LIMPETS:
+                continue
+            rule = None
+            if use.isAtOnce and use.line < visitor.installLine:
+                rule = BEFORE_INSTALL
+            elif ours and not installs:
+                rule = STAYS_CONCHS if use.origin is _Origin.CONCHS else NEEDS_INSTALL
+            where = (use.line, use.name)
+            if rule is not None and said[where].verdict is Verdict.SAME:
+                said[where] = Finding(visitor.path, *where, rule.verdict, rule.advice)
+        findings += said.values()
+    return sorted(findings)
 
 
 def _sources(path: Path) -> Iterator[Path]:
@@ -109,12 +156,45 @@ def _sources(path: Path) -> Iterator[Path]:
                 yield Path(directory, name)
 
 
+class _Origin(enum.Enum):
+    """Under which name something of Conch is imported."""
+
+    LIMPETS = enum.auto()
+    """Limpet's own."""
+    CONCHS = enum.auto()
+    """Conch's, of a module that Limpet replaces."""
+    KEPT = enum.auto()
+    """Conch's, of a module that stays Twisted's and imports some that Limpet replaces."""
+
+
+@dataclass(frozen=True)
+class _Import:
+    """One imported name.
+
+    Attributes:
+        line: Where, from 1.
+        name: Below `twisted.conch`.
+        origin: Under whose name.
+        isAtOnce: Whether it is loaded as soon as the file is run.
+    """
+
+    line: int
+    name: str
+    origin: _Origin
+    isAtOnce: bool
+
+
 class _Visitor(ast.NodeVisitor):
     """Follows the names of one file."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.findings: list[Finding] = []
+        self.imports: list[_Import] = []
+        self.installs = False
+        # The line of the file's own code that installs Limpet; 0 where none does.
+        self.installLine = 0
+        self._depth = 0
         # A local name to the full name under twisted.conch that it stands for.
         self._names: dict[str, str] = {}
         # A class of this file to Conch's classes that it is made of.
@@ -127,6 +207,20 @@ class _Visitor(ast.NodeVisitor):
         verdict, advice = (Verdict.SAME, "") if rule is None else (rule.verdict, rule.advice)
         line = getattr(node, "lineno", 1)
         self.findings.append(Finding(self.path, line, name, verdict, advice))
+
+    def _import(self, node: ast.stmt, written: str, full: str) -> None:
+        """A full name below twisted.conch is imported, maybe as one of Limpet's."""
+        self._use(node, full, isImport=True)
+        name = full.removeprefix(CONCH + ".")
+        if written != full:
+            origin = _Origin.LIMPETS
+        elif limpetsName(full) is not None:
+            origin = _Origin.CONCHS
+        elif name.partition(".")[0] in LOAD_CONCH:
+            origin = _Origin.KEPT
+        else:
+            return
+        self.imports.append(_Import(node.lineno, name, origin, self._depth == 0))
 
     def _use(self, node: ast.AST, full: str, isImport: bool = False) -> None:
         """A full name below twisted.conch is imported, read or called."""
@@ -146,7 +240,7 @@ class _Visitor(ast.NodeVisitor):
             full = _asConchs(alias.name)
             if full is None:
                 continue
-            self._use(node, full, isImport=True)
+            self._import(node, alias.name, full)
             if alias.asname:
                 self._names[alias.asname] = full
 
@@ -155,11 +249,12 @@ class _Visitor(ast.NodeVisitor):
             return
         for alias in node.names:
             isAll = alias.name == "*"
-            full = _asConchs(node.module if isAll else f"{node.module}.{alias.name}")
+            written = node.module if isAll else f"{node.module}.{alias.name}"
+            full = _asConchs(written)
             if full is None:
                 continue
             if full != CONCH:
-                self._use(node, full, isImport=True)
+                self._import(node, written, full)
             if not isAll:
                 self._names[alias.asname or alias.name] = full
 
@@ -209,7 +304,9 @@ class _Visitor(ast.NodeVisitor):
             if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
                 own.add(inner.id)
         self._names = {name: full for name, full in kept.items() if name not in own}
+        self._depth += 1
         self.generic_visit(node)
+        self._depth -= 1
         imported = {name: full for name, full in self._names.items() if name not in kept}
         self._names = kept
         # An import within a function most often serves the whole file.
@@ -230,6 +327,9 @@ class _Visitor(ast.NodeVisitor):
 
     def visit_Constant(self, node: ast.Constant) -> None:
         value = node.value
+        if isinstance(value, str) and _RUNNER in value.split():
+            # A command that this program starts: python -m limpet.conch …
+            self.installs = True
         if isinstance(value, bytes | str) and len(value) < 400 and self._isAboutConch():
             text = value.decode("latin-1") if isinstance(value, bytes) else value
             found = None if " " in text.strip() else WEAK.search(text)
@@ -246,7 +346,11 @@ class _Visitor(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         name = _nameOf(node.func)
-        if name == "update" and isinstance(node.func, ast.Attribute):
+        if name == _INSTALLER:
+            self.installs = True
+            if not self._depth and not self.installLine:
+                self.installLine = node.lineno
+        elif name == "update" and isinstance(node.func, ast.Attribute):
             if _nameOf(node.func.value) in TEXT_KEYED:
                 for argument in node.args:
                     self._textKeys(argument)
@@ -314,10 +418,6 @@ def _ruleOfModule(name: str) -> Rule | None:
     for module, rule in MODULES.items():
         if f"{name}.".startswith(module + "."):
             return rule
-    full = f"{CONCH}.{name}"
-    isPackage = any(replaced.startswith(full + ".") for replaced in REPLACED)
-    if name and not isPackage and limpetsName(full) is None and full != CONCH:
-        return Rule(Verdict.DIFFERS, ON_LIMPET_AFTER_INSTALL)
     return None
 
 

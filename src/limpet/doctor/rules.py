@@ -58,11 +58,24 @@ MODULES: Mapping[str, Rule] = {
 }
 """Parts of Conch that Limpet does not replace but that need a word, below `twisted.conch`."""
 
-ON_LIMPET_AFTER_INSTALL = (
+NEEDS_INSTALL = _differs(
     "stays Twisted's and runs on Limpet only after `limpet.install_as_conch()`, or by "
     "`python -m limpet.conch`"
 )
-"""Of all other parts that Twisted keeps."""
+"""Of what is in `LOAD_CONCH`, in a program that imports Limpet by its own name."""
+
+STAYS_CONCHS = _differs(
+    "is Conch's own, beside others that are imported as Limpet's: import it from `limpet`, too, or "
+    "call `limpet.install_as_conch()` first"
+)
+"""Of a module that Limpet replaces, in such a program."""
+
+BEFORE_INSTALL = _differs(
+    "is imported before `limpet.install_as_conch()` is called, which raises ConchAlreadyLoaded: "
+    "call that first"
+)
+LOAD_CONCH = frozenset(("manhole_ssh", "manhole_tap", "scripts", "tap"))
+"""What Twisted keeps and that imports parts of Conch which Limpet replaces."""
 
 METHODS: Mapping[str, Mapping[str, Rule]] = {
     "ssh.transport": {

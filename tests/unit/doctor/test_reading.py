@@ -36,9 +36,7 @@ class TestImports:
 
     def test_whatTwistedKeeps(self) -> None:
         text = "from twisted.conch import manhole_ssh\nmanhole_ssh.TerminalRealm()\n"
-        found = read(text)
-        assert found[1, "manhole_ssh"] is DIFFERS
-        assert found[2, "manhole_ssh.TerminalRealm"] is SAME
+        assert set(read(text).values()) == {SAME}
 
     def test_theKeyExchangesOwnModule(self) -> None:
         assert read("from twisted.conch.ssh import _kex") == {(1, "ssh._kex"): MISSING}
@@ -46,6 +44,65 @@ class TestImports:
     @pytest.mark.parametrize("text", ["import twisted.internet", "from . import conch", "x = 1"])
     def test_noConchAtAll(self, text: str) -> None:
         assert read(text) == {}
+
+
+class TestWhoseModulesTheyAre:
+    """A program gets Limpet's under Conch's names, or imports Limpet by name, but not both."""
+
+    MANHOLE = "from twisted.conch import manhole_ssh, manhole\n"
+    KEYS = "from twisted.conch.ssh import keys\n"
+    OURS = "from limpet import avatar\n"
+    INSTALL = "import limpet\nlimpet.install_as_conch()\n"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            MANHOLE + KEYS,
+            INSTALL + MANHOLE + KEYS,
+            INSTALL + MANHOLE + KEYS + OURS,
+            "from limpet import install_as_conch\nif 1:\n    install_as_conch()\n" + MANHOLE + OURS,
+            MANHOLE + OURS + "start('python -m limpet.conch -- server.py')\n",
+            MANHOLE + OURS + "start(['-m', 'limpet.conch', 'server.py'])\n",
+            MANHOLE + "def main():\n    install_as_conch()\n",
+            "def main():\n    from twisted.conch.ssh import keys\n" + INSTALL,
+            "from twisted.conch import manhole\n" + OURS,
+            "from twisted.conch import manhole\n" + INSTALL,
+            OURS + INSTALL,
+        ],
+    )
+    def test_one(self, text: str) -> None:
+        assert set(read(text).values()) == {SAME}
+
+    def test_both(self) -> None:
+        found = read(self.MANHOLE + self.KEYS + self.OURS)
+        assert found == {
+            (1, "manhole_ssh"): DIFFERS,
+            (1, "manhole"): SAME,
+            (2, "ssh.keys"): DIFFERS,
+            (3, "avatar"): SAME,
+        }
+
+    def test_conchBeforeLimpetIsInstalled(self) -> None:
+        findings = readFile(self.KEYS + self.MANHOLE + self.INSTALL, "program.py")
+        differing = {(found.line, found.name) for found in findings if found.verdict is DIFFERS}
+        assert differing == {(1, "ssh.keys"), (2, "manhole_ssh")}
+        assert "ConchAlreadyLoaded" in findings[0].advice
+
+    def test_anotherFileInstallsIt(self, tmp_path: Path) -> None:
+        (tmp_path / "a.py").write_text(self.MANHOLE + self.OURS)
+        reading = readTree(tmp_path)
+        assert DIFFERS in {found.verdict for found in reading.findings}
+        assert not reading.installs
+        (tmp_path / "main.py").write_text(self.INSTALL)
+        reading = readTree(tmp_path)
+        assert {found.verdict for found in reading.findings} == {SAME}
+        assert reading.installs
+
+    def test_whetherConchIsImported(self, tmp_path: Path) -> None:
+        (tmp_path / "a.py").write_text(self.OURS)
+        assert not readTree(tmp_path).importsConch
+        (tmp_path / "b.py").write_text(self.KEYS)
+        assert readTree(tmp_path).importsConch
 
 
 class TestNames:
