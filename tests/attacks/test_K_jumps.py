@@ -167,7 +167,8 @@ def test_K6_a_strange_outer_server_carries_nothing(tmp_path: Path) -> None:
     known = {"outer": INNER_KEY, "inner": INNER_KEY}
     way = Way(tmp_path, known, lambda: serverWith(INNER_KEY))
     assert isinstance(way.outcome, HostKeyRefused)
-    assert "outer" in str(way.outcome)
+    assert str(way.outcome).startswith("jump host outer: ")
+    assert way.outcome.jumpHost == "outer"
     assert not way.bridges
 
 
@@ -192,6 +193,9 @@ def test_K6_the_outer_server_closes_in_the_middle(tmp_path: Path, how: str) -> N
         way.outer.sendDisconnect(11, b"bye")
     way.run()
     assert isinstance(way.outcome, HandshakeFailed)
+    # The channel alone may be closed by either of them.
+    assert way.outcome.jumpHost == (None if how == "close" else "outer")
+    assert ("jump host outer: " in str(way.outcome)) is (how != "close")
     assert way.reactor.pairs[0].ended
     assert not way.reactor.getDelayedCalls()
 
@@ -213,12 +217,14 @@ def test_K6_a_login_that_loses_its_way_says_so(tmp_path: Path) -> None:
     client = way.outcome
     way.reactor.pairs[0].cut()
     way.run()
-    assert client.whyClosed is not None
+    assert str(client.whyClosed).startswith("jump host outer: ")
+    assert client.whyClosed.jumpHost == "outer"
     assert client.via.whyClosed is not None
 
 
 def test_K6_a_jump_host_that_knows_no_forwarding(tmp_path: Path) -> None:
     way = Way(tmp_path, {"outer": OUTER_KEY, "inner": INNER_KEY}, None)
     assert isinstance(way.outcome, ConnectFailed)
-    assert "the jump host does not connect to inner port 22" in str(way.outcome)
+    assert "inner port 22: the jump host outer does not connect to it" in str(way.outcome)
+    assert way.outcome.jumpHost is None
     assert way.reactor.pairs[0].ended

@@ -22,7 +22,7 @@ from unittest.mock import patch
 import pytest
 
 import limpet.aio
-from benchmarks.servers import COMMANDS, Server, Workplace, start
+from benchmarks.servers import COMMANDS, Server, Workplace, freePort, start
 from limpet.aio import AuthenticationFailed, HostKeyRefused, Key
 from tests.interop.peers import requireModule, requirePeer
 from tests.interop.sshServers import CODE, PASSWORD, USER
@@ -683,15 +683,8 @@ class TestOpenSSH:
             known, config = tmp_path / "known_hosts", tmp_path / "config"
             key = first.hostKey.toString("OPENSSH").decode()
             known.write_text(f"first,second,last {key}\n")
-            blocks = [
-                f"Host {name}\n HostName 127.0.0.1\n Port {peer.port}\n HostKeyAlias {name}\n"
-                for name, peer in (("first", first), ("second", second), ("last", last))
-            ]
-            config.write_text(
-                "".join(blocks) + f"Host *\n IdentityFile {work.clientKey}\n IdentityAgent none\n"
-                f" User {work.user}\n UserKnownHostsFile {known}\n StrictHostKeyChecking yes\n"
-                f"Match originalhost last\n ProxyJump first,second\n"
-            )
+            ports = {"first": first.port, "second": second.port, "last": last.port}
+            config.write_text(self.jumpConfig(work, known, ports))
 
             async def main() -> bytes:
                 async with limpet.aio.connect("last", config_files=[config]) as client:
@@ -708,6 +701,57 @@ class TestOpenSSH:
             known.write_text(f"second,last {key}\nfirst {other}\n")
             with pytest.raises(HostKeyRefused, match="first"):
                 run(main())
+
+    def jumpConfig(self, work: Workplace, known: Path, ports: dict[str, int]) -> str:
+        """Of a host "last" by way of "first" and "second"."""
+        blocks = [
+            f"Host {name}\n HostName 127.0.0.1\n Port {port}\n HostKeyAlias {name}\n"
+            for name, port in ports.items()
+        ]
+        return (
+            "".join(blocks) + f"Host *\n IdentityFile {work.clientKey}\n IdentityAgent none\n"
+            f" User {work.user}\n UserKnownHostsFile {known}\n StrictHostKeyChecking yes\n"
+            " GlobalKnownHostsFile /dev/null\n PasswordAuthentication no\n"
+            "Match originalhost last\n ProxyJump first,second\n"
+        )
+
+    @pytest.mark.parametrize("closed", ["first", "second", "last"])
+    def test_jump_host_that_is_not_reached(
+        self, work: Workplace, tmp_path: Path, closed: str
+    ) -> None:
+        """Which one did not, and whose word that is, is said by the library and the command."""
+        before = {"second": "first", "last": "second"}.get(closed)
+        with self.sshd(work) as peer:
+            known, config = tmp_path / "known_hosts", tmp_path / "config"
+            key = peer.hostKey.toString("OPENSSH").decode()
+            known.write_text(f"first,second,last {key}\n")
+            ports = dict.fromkeys(("first", "second", "last"), peer.port) | {closed: freePort()}
+            config.write_text(self.jumpConfig(work, known, ports))
+            with pytest.raises(limpet.aio.ConnectFailed) as caught:
+                run(limpet.aio.connect("last", config_files=[config]).__aenter__())
+            command = [sys.executable, "-m", "limpet", "ssh", "-F", str(config), "last", "true"]
+            ended = subprocess.run(command, capture_output=True, check=False, timeout=SECONDS)
+        text = str(caught.value)
+        prefix = "" if closed == "last" else f"jump host {closed}: "
+        assert text.startswith(f"{prefix}cannot connect to 127.0.0.1 port {ports[closed]}: ")
+        if before is not None:
+            assert f"the jump host {before} does not connect to it: Connection refused" in text
+        assert caught.value.jumpHost == (None if closed == "last" else closed)
+        assert ended.returncode == 255
+        assert ended.stderr.decode() == f"limpet: {text}\n"
+
+    def test_jump_host_that_refuses_the_login(self, work: Workplace, tmp_path: Path) -> None:
+        with self.sshd(work) as first, self.sshd(work, "AuthorizedKeysFile none") as second:
+            known, config = tmp_path / "known_hosts", tmp_path / "config"
+            key = first.hostKey.toString("OPENSSH").decode()
+            known.write_text(f"first,second,last {key}\n")
+            ports = {"first": first.port, "second": second.port, "last": first.port}
+            config.write_text(self.jumpConfig(work, known, ports))
+            with pytest.raises(AuthenticationFailed) as caught:
+                run(limpet.aio.connect("last", config_files=[config]).__aenter__())
+        assert str(caught.value).startswith("jump host second: permission denied for ")
+        assert caught.value.jumpHost == "second"
+        assert caught.value.methods == (b"publickey",)
 
     def test_ipv6(self, work: Workplace) -> None:
         try:

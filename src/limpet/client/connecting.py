@@ -344,7 +344,12 @@ class _Attempt:
         self._startTimer()
         if self.via is not None:
             dialling = dialThrough(
-                self.reactor, self.via.connection, config.hostName, config.port, factory
+                self.reactor,
+                self.via.connection,
+                self.via.config.host,
+                config.hostName,
+                config.port,
+                factory,
             )
         elif config.proxyArguments is not None:
             dialling, self._program = dialByCommand(self.reactor, config.proxyArguments, factory)
@@ -477,10 +482,26 @@ class _Attempt:
         self._dropAgent()
         if self._program is not None:
             self._program.end()
+        if self.via is not None and reason.check(error.ConnectionLost):
+            # It is about to be known why.
+            self.via.closed.addCallback(lambda why: self._ended(transport, reason, why))
+        else:
+            self._ended(transport, reason, None)
+
+    def _ended(
+        self, transport: ClientTransport, reason: Failure, onTheWay: ClientError | None
+    ) -> None:
+        """Tell why; `onTheWay` is why the jump host's connection ended, if it took this along."""
+        if onTheWay is not None and self.via is not None:
+            onTheWay.onTheWay(self.via.config.host)
         if self._client is not None:
-            self._client._lost(_whyEnded(self.where, transport, reason))
-            return
-        self._fail(self._whyNotConnected(transport, reason))
+            self._client._lost(onTheWay or _whyEnded(self.where, transport, reason))
+        elif onTheWay is None or self._refusal is not None:
+            self._fail(self._whyNotConnected(transport, reason))
+        else:
+            failure = HandshakeFailed(f"{self.where} is not reached: {onTheWay}", reason)
+            failure.jumpHost = onTheWay.jumpHost
+            self._fail(failure)
 
     def _fail(self, why: Exception) -> None:
         if self._finished:
@@ -636,6 +657,10 @@ def _connect(
     via = None
     jump = config.forJump()
     if jump is not None:
-        via = yield _connect(reactor, jump, ui, Credentials(), KnownHostsPolicy())
+        try:
+            via = yield _connect(reactor, jump, ui, Credentials(), KnownHostsPolicy())
+        except ClientError as failure:
+            failure.onTheWay(jump.host)
+            raise
     attempt = _Attempt(reactor, config, ui, credentials, hostKeys, via)
     return (yield attempt.begin())

@@ -2,7 +2,8 @@
 
 Rule: to the protocol on top the channel is a transport as any other: its producer is paused, its
 end told once; a channel that fails ends the inner connection, and an inner connection that ends
-closes the channel.
+closes the channel. `ConnectionDone` says that the channel alone is closed, `ConnectionLost` that
+the connection to the jump host is gone with it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class TunnelChannel(SSHChannel):
 
     Args:
         reactor: What the protocol's timers run on.
-        host: Where the server is to connect to, by a name of its own.
+        jumpHost: The name of the server, for a person.
+        host: Where it is to connect to, by a name that it knows.
         port: The port there.
         factory: Makes the protocol.
 
@@ -46,13 +48,15 @@ class TunnelChannel(SSHChannel):
 
     name = b"direct-tcpip"
 
-    def __init__(self, reactor: Any, host: str, port: int, factory: Any) -> None:
+    def __init__(self, reactor: Any, jumpHost: str, host: str, port: int, factory: Any) -> None:
         super().__init__(localWindow=WINDOW, localMaxPacket=MAX_PACKET)
         self.reactor = reactor
+        self._jumpHost = shown(jumpHost)
         self._destination = HostnameAddress(host.encode("idna"), port)
         self._factory = factory
         self._protocol: Any = None
         self._ended = False
+        self._isClosedByPeer = False
         self.connected: defer.Deferred[Any] = defer.Deferred(lambda _: self.loseConnection())
 
     def openRequest(self) -> bytes:
@@ -74,11 +78,14 @@ class TunnelChannel(SSHChannel):
     def openFailed(self, reason: Any) -> None:
         if self.connected.called:
             return
-        said = reason.value if isinstance(reason, ConchError) else "the connection to it was lost"
         place = f"{self._destination.hostname.decode('ascii')} port {self._destination.port}"
-        # `limpet serve` names the place, too.
-        why = shown(said).removeprefix(f"{place}: ")
-        self.connected.errback(ConnectFailed(f"the jump host does not connect to {place}: {why}"))
+        if isinstance(reason, ConchError):
+            # `limpet serve` names the place, too.
+            why = shown(reason.value).removeprefix(f"{place}: ")
+            said = f"the jump host {self._jumpHost} does not connect to it: {why}"
+        else:
+            said = f"the connection to the jump host {self._jumpHost} was lost"
+        self.connected.errback(ConnectFailed(f"cannot connect to {place}: {said}"))
 
     def dataReceived(self, data: bytes) -> None:
         if not self._ended:
@@ -88,10 +95,16 @@ class TunnelChannel(SSHChannel):
         self._end(ConnectionDone())
         self.loseConnection()
 
+    def closeReceived(self) -> None:
+        self._isClosedByPeer = True
+        super().closeReceived()
+
     def closed(self) -> None:
         if not self.connected.called:
-            self.connected.errback(ConnectFailed("the connection through the jump host is gone"))
-        self._end(ConnectionDone() if self.remoteClosed else ConnectionLost())
+            self.connected.errback(
+                ConnectFailed(f"the connection through the jump host {self._jumpHost} is gone")
+            )
+        self._end(ConnectionDone() if self._isClosedByPeer else ConnectionLost())
 
     def _end(self, reason: Exception) -> None:
         if self._protocol is None or self._ended:
@@ -105,13 +118,13 @@ class TunnelChannel(SSHChannel):
 
 
 def dialThrough(
-    reactor: Any, connection: Any, host: str, port: int, factory: Any
+    reactor: Any, connection: Any, jumpHost: str, host: str, port: int, factory: Any
 ) -> defer.Deferred[Any]:
-    """Connect to `host` from the far end of `connection`, an `SSHConnection`.
+    """Connect to `host` from the far end of `connection`, an `SSHConnection` to `jumpHost`.
 
     Returns:
         A Deferred of the connected protocol; it fails with `ConnectFailed`, and may be cancelled.
     """
-    channel = TunnelChannel(reactor, host, port, factory)
+    channel = TunnelChannel(reactor, jumpHost, host, port, factory)
     connection.openChannel(channel, channel.openRequest())
     return channel.connected

@@ -14,10 +14,13 @@ from limpet.error import ConchError
     "said", [b"Connection refused", b"inner port 22: Connection refused"], ids=["sshd", "limpet"]
 )
 def test_aRefusalNamesThePlaceOnce(said: bytes) -> None:
-    channel = TunnelChannel(Clock(), "inner", 22, None)
+    channel = TunnelChannel(Clock(), "outer", "inner", 22, None)
     failures: list[str] = []
     channel.connected.addErrback(
         lambda reason: failures.append(reason.trap(ConnectFailed) and reason.getErrorMessage())
     )
     channel.openFailed(ConchError(said, 2))
-    assert failures == ["the jump host does not connect to inner port 22: Connection refused"]
+    assert failures == [
+        "cannot connect to inner port 22: the jump host outer does not connect to it: "
+        "Connection refused"
+    ]
