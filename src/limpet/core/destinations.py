@@ -18,7 +18,12 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from limpet.core.patterns import matchAddressList, matchPattern, parseAddress
+from limpet.core.patterns import (
+    MAX_PATTERN_LENGTH,
+    matchAddressList,
+    matchPattern,
+    parseAddress,
+)
 
 MAX_RULES = 256
 """Most rules of one list (ours)."""
@@ -64,6 +69,9 @@ class Rule:
             BadRule: It is not one.
         """
         body = text.strip()
+        if len(_bytes(body)) > MAX_PATTERN_LENGTH:
+            # Such a pattern matches nothing, and so would exclude nothing either.
+            raise BadRule(f"a rule of more than {MAX_PATTERN_LENGTH} bytes")
         excludes = body.startswith("!")
         if excludes:
             body = body[1:]
@@ -71,9 +79,9 @@ class Rule:
         # A path may have an @ in it; a user's name has no slash.
         if at and "/" in user:
             user, place = "", body
-        name = user.encode("utf-8") or b"*"
+        name = _bytes(user) or b"*"
         if place.startswith("/"):
-            return cls(excludes, name, path=place.encode("utf-8"))
+            return cls(excludes, name, path=_bytes(place))
         host, colon, port = place.rpartition(":")
         if not colon or not host:
             raise BadRule(f"{text!r} is neither HOST:PORT nor the path of a socket")
@@ -94,7 +102,7 @@ class Rule:
             highest = _port(text, last) if dash else lowest
             if highest < lowest:
                 raise BadRule(f"{text!r}: the range of ports is empty")
-        return cls(excludes, name, host.lower().encode("utf-8"), lowest, highest)
+        return cls(excludes, name, _bytes(host.lower()), lowest, highest)
 
     def matchesHost(self, host: bytes, address: str | None) -> bool:
         """Whether this is about the host of that name, or at that numeric address."""
@@ -103,6 +111,11 @@ class Rule:
         if matchPattern(self.host, host.lower()):
             return True
         return address is not None and matchAddressList(self.host, address)
+
+
+def _bytes(text: str) -> bytes:
+    """A rule's part as what it is held against: what a person typed, whatever the encoding."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _port(text: str, digits: str) -> int:

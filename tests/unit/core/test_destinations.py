@@ -94,6 +94,8 @@ class TestRules:
             "host:9-3",
             "::1:80",
             "10.0.0.0/33:1",
+            "!" + "a" * 1025 + ":*",
+            "!/" + "a" * 1025,
         ],
     )
     def test_what_is_no_rule(self, text: str) -> None:
@@ -103,6 +105,13 @@ class TestRules:
     def test_too_many(self) -> None:
         with pytest.raises(BadRule):
             Destinations(["*:*"] * (MAX_RULES + 1))
+
+    def test_names_that_are_no_text(self) -> None:
+        """As the command line gives them, where somebody types bytes that are not UTF-8."""
+        rules = Destinations(["\udcff@*:22", "!/run/\udcff", "/run/*"])
+        assert rules.allowsName(b"\xff", b"host", 22)
+        assert not rules.allowsName(b"other", b"host", 22)
+        assert not rules.allowsPath(b"other", b"/run/\xff")
 
     def test_a_path_with_an_at(self) -> None:
         assert Destinations(["/run/a@b"]).allowsPath(b"alice", b"/run/a@b")
