@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from limpet.ssh.keys import Key, createKeyFiles
 from tests.interop.host import IS_LIMPET, Host, environmentFor
 from tests.interop.peers import requireModule, requirePeer
 
@@ -168,6 +169,25 @@ class TestParamiko:
         channel.sendall(b"stty size\nexit 4\n")
         self.readUntil(channel, b"44 120\r\n")
         assert channel.recv_exit_status() == 4
+
+    def test_several_attempts_on_one_connection(self, host: Host, tmp_path: Path) -> None:
+        # It asks for the service anew before each of them.
+        paramiko = requireModule("paramiko")
+        client = paramiko.SSHClient()
+        client.load_host_keys(str(host.knownHosts))
+        wrong = [str(tmp_path / f"wrong{number}") for number in range(2)]
+        for path in wrong:
+            createKeyFiles(Key.generate(), path)
+        client.connect(
+            "127.0.0.1",
+            host.port,
+            host.user,
+            key_filename=[*wrong, str(host.work.clientKey)],
+            allow_agent=False,
+            look_for_keys=False,
+            timeout=CLIENT_SECONDS,
+        )
+        client.close()
 
     @staticmethod
     def readUntil(channel: Any, text: bytes) -> None:

@@ -19,6 +19,7 @@ from limpet.core.authorizedkeys import parseAuthorizedKeys
 from limpet.ssh.keys import Key
 from limpet.ssh.transport import SSHClientTransport, SSHServerTransport
 from limpet.ssh.userauth import SSHUserAuthClient
+from tests.pair.attacker import Attacker
 from tests.pair.harness import Pair, Portions, randomPortions, singleBytes, whole
 from tests.unit.ssh.userauth.doubles import Connection, Factory, Passwords, Realm
 
@@ -155,3 +156,34 @@ def test_cutAtEveryDelivery(failAt: int) -> None:
         assertLoggedIn(pair)
         pair.cut()
     assert pair.clock.getDelayedCalls() == []
+
+
+def test_serviceAskedForBeforeEachAttempt() -> None:
+    """Paramiko's `Transport.auth_*` ask for ssh-userauth anew each time."""
+    attacker = Attacker()
+    attacker.service()
+    attacker.password(b"wrong")
+    attacker.run()
+    attacker.service()
+    attacker.run()
+    attacker.password()
+    attacker.run()
+    assert attacker.numbers() == [6, 51, 6, 52]
+
+
+def test_E12_askingForTheServiceAgainGivesNoFurtherAttempts() -> None:
+    attacker = Attacker()
+    for _ in range(6):
+        attacker.service()
+        attacker.password(b"wrong")
+        attacker.run()
+    assert attacker.disconnect()[0] == 14
+
+
+@pytest.mark.parametrize("name", [b"ssh-connection", b"", b"ssh-userauth\0"])
+def test_E3_anotherServiceWhileAuthenticating(name: bytes) -> None:
+    attacker = Attacker()
+    attacker.service()
+    attacker.service(name)
+    attacker.run()
+    assert attacker.disconnect()[0] == 7

@@ -142,9 +142,11 @@ class SSHServerTransport(SSHTransportBase):
     def ssh_SERVICE_REQUEST(self, packet: bytes) -> None:
         """MSG_SERVICE_REQUEST: string name of the service that the client wants."""
         name = ServiceRequest.decode(packet).name
-        if self.phase is not Phase.SERVICE:
-            raise UnexpectedMessage("a second service request")
-        service = self.factory.getService(self, name)
+        if self.phase is not Phase.SERVICE and name == getattr(self.service, "name", None):
+            # Paramiko asks before each attempt to log in. What runs goes on, and so does its count.
+            self.sendPacket(MSG_SERVICE_ACCEPT, ServiceAccept(name).encode())
+            return
+        service = self.factory.getService(self, name) if self.phase is Phase.SERVICE else None
         if service is None:
             shown = name.decode("ascii", "backslashreplace")
             raise ServiceUnavailable(f"the service {shown!r} is not available now")
