@@ -5,7 +5,9 @@ that nothing a server lists, and no link that it made us create, leads out of th
 The root itself is what the person named, and its own links are followed.
 
 Writing: a file gets a hidden name in its directory, and its own by rename(2) once it is complete.
-Reading tries the page cache first and goes to a thread for what is not in it.
+Data goes to the page cache at once, which takes as long as copying it; a disk that has kept us
+waiting is written to by a thread from then on. Reading tries the page cache first and goes to a
+thread for what is not in it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -21,10 +24,11 @@ from typing import Any
 from twisted.internet import defer
 
 from limpet.client.filecopy import names
-from limpet.client.filecopy.offload import SMALL, Offload
+from limpet.client.filecopy.offload import SLOW_SECONDS, Offload
 from limpet.client.filecopy.problems import CopyProblem
 from limpet.client.filecopy.pump import Data
 from limpet.client.filecopy.trees import PERMISSION_BITS, Attrs, Entry, TargetPlan
+from limpet.core.framing import Pieces
 
 LOCAL_BLOCK = 256 * 1024
 """Bytes of one read where the other side has no opinion (ours)."""
@@ -80,6 +84,8 @@ class LocalTree:
         self._opened: tuple[bytes, int] | None = None
         # Whether the tree was made for one file, with which it is closed.
         self.isOfOneFile = False
+        # Whether the disk has kept us waiting.
+        self.isSlow = False
 
     def close(self) -> None:
         """Close what is open."""
@@ -377,8 +383,11 @@ class LocalTarget:
         return self._offload(readFrom, self._descriptor, offset, length)
 
     def write(self, offset: int, data: Data) -> defer.Deferred[Any] | None:
-        if not self._busy and len(data) <= SMALL:
+        if not (self._busy or self.serial or self._tree.isSlow):
+            started = time.monotonic()
             self._writeAll([(offset, data)])
+            if time.monotonic() - started > SLOW_SECONDS:
+                self._tree.isSlow = True
             return None
         written: defer.Deferred[Any] = defer.Deferred()
         self._queue.append((offset, data, written))
@@ -413,16 +422,19 @@ class LocalTarget:
             await idle
 
     def _writeAll(self, pieces: list[tuple[int, Data]]) -> None:
-        descriptor = self._descriptor
         for offset, data in pieces:
             size = len(data)
-            written = self._writeOnce(descriptor, data, offset)
+            written = self._writeOnce(
+                data.views if isinstance(data, Pieces) else [memoryview(data)], offset
+            )
             while written < size:
-                rest = memoryview(data)[written:]
-                written += self._writeOnce(descriptor, rest, offset + written)
+                rest = memoryview(bytes(data))[written:]
+                written += self._writeOnce([rest], offset + written)
 
-    def _writeOnce(self, descriptor: int, data: Data, offset: int) -> int:
-        return os.write(descriptor, data) if self.serial else os.pwrite(descriptor, data, offset)
+    def _writeOnce(self, views: list[memoryview], offset: int) -> int:
+        if self.serial:
+            return os.writev(self._descriptor, views)
+        return os.pwritev(self._descriptor, views, offset)
 
     async def restart(self) -> None:
         os.ftruncate(self._descriptor, 0)

@@ -1,8 +1,8 @@
 """Where the blocking calls on local files run.
 
-Rule: what moves a lot of data goes to a thread of the reactor's pool; what is a matter of
-microseconds on a local disk (opening, renaming, a few kilobytes) is done at once, because the way
-to a thread and back costs more than that.
+Rule: what waits for a disk goes to a thread of the reactor's pool; what is a matter of microseconds
+on a local one (opening, renaming, what the page cache takes or gives) is done at once, because the
+way to a thread and back costs more than that.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 from twisted.internet import defer, threads
 
-SMALL = 64 * 1024
-"""Up to so many bytes are written at once, without a thread (ours)."""
+SLOW_SECONDS = 0.05
+"""A block that took longer to be written was not just copied to the page cache (ours): 255 KiB take
+a thousandth of that."""
 
 Offload = Callable[..., "defer.Deferred[Any]"]
 """Takes a function and its arguments, and returns a Deferred of its result."""

@@ -19,10 +19,12 @@ from typing import Any, Protocol
 from twisted.internet import defer
 from twisted.python.failure import Failure
 
+from limpet.core.framing import Pieces
+
 FIRST_REQUESTS = 4
 """How many blocks are asked for before the first has arrived, where the size is known (ours)."""
 
-Data = bytes | memoryview
+Data = bytes | memoryview | Pieces
 
 
 class Source(Protocol):

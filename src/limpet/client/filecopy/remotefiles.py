@@ -510,7 +510,7 @@ class _Gathering:
         self._pieces: dict[int, Any] = {}
 
     def write(self, offset: int, data: Any) -> None:
-        self._pieces[offset] = data
+        self._pieces[offset] = bytes(data)
 
     def whole(self) -> bytes:
         return b"".join(self._pieces[offset] for offset in sorted(self._pieces))

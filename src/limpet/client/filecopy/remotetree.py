@@ -31,6 +31,7 @@ from limpet.client.filecopy.trees import (
     isLink,
     isRegular,
 )
+from limpet.core.framing import Pieces
 from limpet.ssh.filetransfer.base import SFTPError
 from limpet.ssh.filetransfer.client import ClientFile, FileTransferClient, pathBytes
 from limpet.wire import sftp
@@ -334,7 +335,7 @@ class RemoteSource:
         return size
 
     def read(self, offset: int, length: int) -> defer.Deferred[Any]:
-        return self.file.readChunk(offset, length)
+        return self.file.readPieces(offset, length)
 
     def close(self) -> None:
         self.file.close().addErrback(_ignore)
@@ -383,6 +384,8 @@ class RemoteTarget:
         return self.file.readChunk(offset, length)
 
     def write(self, offset: int, data: Data) -> defer.Deferred[Any]:
+        if isinstance(data, Pieces):
+            data = bytes(data)
         if len(data) <= self._block:
             return self.file.writeChunk(offset, data)
         # The other side reads larger blocks than this one takes.

@@ -24,6 +24,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from limpet.core.framing import Pieces
 from limpet.interfaces import ISFTPFile
 from limpet.ssh.filetransfer.base import FileTransferBase, SFTPError
 from limpet.wire import sftp
@@ -102,9 +103,11 @@ class FileTransferClient(FileTransferBase):
         self.symlinkTargetFirst = True
         self.counter = 0
         self.openRequests: dict[int, defer.Deferred[Any]] = {}
-        # What each is answered with where it succeeds; and for a READ how much it may bring.
+        # What each is answered with where it succeeds; for a READ how much it may bring, and those
+        # whose data is wanted as it comes.
         self._expected: dict[int, int] = {}
         self._mostData: dict[int, int] = {}
+        self._inPieces: set[int] = set()
         self._ended: Failure | None = None
         self._waitForVersion: list[defer.Deferred[FileTransferClient]] = []
 
@@ -154,6 +157,7 @@ class FileTransferClient(FileTransferBase):
         requests, self.openRequests = self.openRequests, {}
         self._expected.clear()
         self._mostData.clear()
+        self._inPieces.clear()
         self._frames.clear()
         for answer in requests.values():
             answer.errback(failure)
@@ -179,22 +183,27 @@ class FileTransferClient(FileTransferBase):
             return
         self._frames.feed(data)
         try:
-            while (frame := self._frames.next()) is not None:
+            while (frame := self._frames.take()) is not None:
                 self._frameReceived(frame)
                 if self._ended is not None:
                     return
         except WireError as error:
             self.violated(str(error))
 
-    def _frameReceived(self, frame: bytes) -> None:
-        kind = frame[0]
-        if kind == sftp.FXP_DATA and len(frame) >= _REPLY_HEADER.size:
-            # The way of all bulk data: one slice, nothing else is made.
-            _, number, length = _REPLY_HEADER.unpack_from(frame)
+    def _frameReceived(self, pieces: list[memoryview]) -> None:
+        if len(pieces[0]) < _REPLY_HEADER.size:
+            pieces = [memoryview(b"".join(pieces))]
+        first = pieces[0]
+        if first[0] == sftp.FXP_DATA and len(first) >= _REPLY_HEADER.size:
+            # The way of all bulk data: it is copied once, or left where it is.
+            _, number, length = _REPLY_HEADER.unpack_from(first)
             limit = self._mostData.pop(number, None)
-            if limit is not None and length == len(frame) - _REPLY_HEADER.size:
-                self._dataReceived(number, frame, length, limit)
+            if limit is not None and length == sum(map(len, pieces)) - _REPLY_HEADER.size:
+                pieces[0] = first[_REPLY_HEADER.size :]
+                self._dataReceived(number, pieces, length, limit)
                 return
+        frame = b"".join(pieces)
+        kind = frame[0]
         if kind == sftp.FXP_VERSION:
             self.packet_VERSION(frame[1:])
         elif self.serverVersion is None:
@@ -205,16 +214,17 @@ class FileTransferClient(FileTransferBase):
             handler: Callable[[bytes], None] = getattr(self, f"packet_{sftp.MESSAGE_NAMES[kind]}")
             handler(frame[1:])
 
-    def _dataReceived(self, number: int, frame: bytes, length: int, limit: int) -> None:
+    def _dataReceived(self, number: int, pieces: list[memoryview], length: int, limit: int) -> None:
         if length > limit:
             raise BadField(f"{length} bytes of data, where {limit} were asked for")
+        inPieces = number in self._inPieces
         answer = self._closed(number)
         if not length and limit:
             # Who took it for progress would ask for ever.
             error = SFTPError(sftp.FX_BAD_MESSAGE, "the server answered a read with no data")
             answer.errback(error)
         else:
-            answer.callback(frame[_REPLY_HEADER.size :])
+            answer.callback(Pieces(pieces) if inPieces else b"".join(pieces))
 
     def _requestOf(self, reader: Reader, kind: int) -> tuple[int, int]:
         """The number of the request that a reply belongs to, and what is expected as its reply."""
@@ -231,6 +241,7 @@ class FileTransferClient(FileTransferBase):
         """The Deferred of a request that is answered now."""
         self._expected.pop(number, None)
         self._mostData.pop(number, None)
+        self._inPieces.discard(number)
         return self.openRequests.pop(number)
 
     def packet_VERSION(self, data: bytes) -> None:
@@ -534,11 +545,20 @@ class ClientFile:
             A Deferred of bytes: at least one, and fewer than `length` also where more follow. It
             fails with EOFError where there is nothing at or after `offset`.
         """
+        return self._read(offset, length, False)
+
+    def readPieces(self, offset: int, length: int) -> defer.Deferred[Pieces]:
+        """The same, for who writes it to a file: in the pieces in which it came, not copied."""
+        return self._read(offset, length, True)
+
+    def _read(self, offset: int, length: int, inPieces: bool) -> defer.Deferred[Any]:
         parent = self.parent
         if parent._ended is not None:
             return defer.fail(parent._ended)
         number, answer = parent._open(sftp.FXP_DATA)
         parent._mostData[number] = length
+        if inPieces:
+            parent._inPieces.add(number)
         body = u32(number) + self.handle + _SPAN.pack(offset, length)
         parent.sendPacket(sftp.FXP_READ, body)
         return answer

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet import defer, task
 from twisted.internet.defer import Deferred
 
 from limpet.client.errors import RequestRefused
@@ -22,6 +23,7 @@ from limpet.client.filecopy import (
     copying,
     localtree,
 )
+from limpet.client.filecopy.offload import atOnce
 from limpet.client.filecopy.remotetree import PUT_UNDER_WAY, RemoteTarget, Session
 from limpet.wire import sftp
 from tests.pair.sftpserver import DENIED, FAILURE, UNSUPPORTED, Cut, MemoryServer
@@ -552,13 +554,13 @@ class TestLocalFaults:
     def test_the_disk_is_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         server = MemoryServer({"f": DATA})
 
-        def full(descriptor: int, data: bytes, offset: int) -> int:
+        def full(descriptor: int, views: list[memoryview], offset: int) -> int:
             if offset >= 20_000:
                 raise OSError(28, "No space left on device")
-            return write(descriptor, data, offset)
+            return write(descriptor, views, offset)
 
-        write = os.pwrite
-        monkeypatch.setattr(os, "pwrite", full)
+        write = os.pwritev
+        monkeypatch.setattr(os, "pwritev", full)
         problems = problemsOf(server, server.files().get("f", tmp_path / "f"))
         assert problems == [f"{tmp_path}/f: cannot be written: No space left on device"]
         assert list(tmp_path.iterdir()) == []
@@ -568,20 +570,43 @@ class TestLocalFaults:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         server = MemoryServer({"f": DATA})
-        write = os.pwrite
-        monkeypatch.setattr(
-            os, "pwrite", lambda fd, data, at: write(fd, memoryview(data)[:1000], at)
-        )
+        write = os.pwritev
+        monkeypatch.setattr(os, "pwritev", lambda fd, views, at: write(fd, [views[0][:1000]], at))
         server.result(server.files().get("f", tmp_path / "f"))
         assert (tmp_path / "f").read_bytes() == DATA
+
+    def test_a_slow_disk_is_written_to_by_threads_from_then_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def offload(function: Any, *arguments: Any) -> defer.Deferred[Any]:
+            byThreads.append(function)
+            return atOnce(function, *arguments)
+
+        def write(descriptor: int, views: list[memoryview], offset: int) -> int:
+            clock.advance(1.0 if offset == 8192 else 0.001)
+            return reallyWrite(descriptor, views, offset)
+
+        clock = task.Clock()
+        monkeypatch.setattr("limpet.client.filecopy.localtree.time.monotonic", clock.seconds)
+        reallyWrite = os.pwritev
+        monkeypatch.setattr(os, "pwritev", write)
+        byThreads: list[Any] = []
+        server = MemoryServer({"f": DATA})
+        files = RemoteFiles(server.files().session, offload)
+        server.result(files.get("f", tmp_path / "f"))
+        assert (tmp_path / "f").read_bytes() == DATA
+        before = 8192 // 4096 + 1
+        assert len(byThreads) == -(-len(DATA) // 4096) - before
 
     def test_a_disk_that_drops_a_write_is_found_out_by_the_size(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         server = MemoryServer({"f": DATA, "old": b""})
-        write = os.pwrite
+        write = os.pwritev
         monkeypatch.setattr(
-            os, "pwrite", lambda fd, data, at: len(data) if at > 49_000 else write(fd, data, at)
+            os,
+            "pwritev",
+            lambda fd, views, at: sum(map(len, views)) if at > 49_000 else write(fd, views, at),
         )
         problems = problemsOf(server, server.files().get("f", tmp_path / "f"))
         assert problems == [f"{tmp_path}/f: 49152 bytes are there after 50000 were written"]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import defer, task
 
-from limpet.client.filecopy.pump import Budget, Contradiction, Pace, Pump
+from limpet.client.filecopy.pump import Budget, Contradiction, Data, Pace, Pump
 
 CONTENT = random.Random(1).randbytes(5000)
 
@@ -40,7 +40,7 @@ class Slow:
             data = OSError("read")
         return self._later(data)
 
-    def write(self, offset: int, data: bytes | memoryview) -> defer.Deferred[Any]:
+    def write(self, offset: int, data: Data) -> defer.Deferred[Any]:
         assert offset not in self.written
         self.written[offset] = bytes(data)
         failed = self.failWriteAt is not None and offset >= self.failWriteAt
