@@ -78,6 +78,7 @@ class SSHAgentServer(Protocol):
     def __init__(self) -> None:
         self._frames = FrameReceiver(wire.MAX_MESSAGE_LENGTH)
         self._isBusy = False
+        self._isWorking = False
         self._isFull = False
         self._isOver = False
         self._turn: Any = None
@@ -99,24 +100,32 @@ class SSHAgentServer(Protocol):
     def _work(self) -> None:
         """Answer what waits, until it has to wait for something itself."""
         self._turn = None
+        if self._isWorking:
+            return
+        self._isWorking = True
+        try:
+            self._answerWaiting()
+        except WireError as error:
+            self._log.info("an agent's client was cut off: {error}", error=error)
+            self._isOver = True
+            self._frames.clear()
+            if self.transport is not None:
+                self.transport.loseConnection()
+        finally:
+            self._isWorking = False
+        self._readOrNot()
+
+    def _answerWaiting(self) -> None:
+        """The loop of `_work`. Raises a WireError where what comes next is no message at all."""
         handled = 0
         while not (self._isBusy or self._isFull or self._isOver or self._turn):
-            try:
-                message = self._frames.next()
-            except WireError as error:
-                self._log.info("an agent's client was cut off: {error}", error=error)
-                self._isOver = True
-                self._frames.clear()
-                if self.transport is not None:
-                    self.transport.loseConnection()
-                return
+            message = self._frames.next()
             if message is None:
-                break
+                return
             self._dispatch(message[0], message[1:])
             handled += 1
             if handled == REQUESTS_PER_TURN and self._clock is not None:
                 self._turn = self._clock.callLater(0, self._work)
-        self._readOrNot()
 
     def _readOrNot(self) -> None:
         """Read from the client only when something can be made of it."""
@@ -182,9 +191,9 @@ class SSHAgentServer(Protocol):
         if handler is None or (self.bindings.isForwarded and kind in NOT_WHEN_FORWARDED):
             self.sendResponse(wire.AGENT_FAILURE, b"")
             return
+        self._isBusy = True
         result = maybeDeferred(handler, data)
         result.addErrback(self._refused, name)
-        self._isBusy = not result.called
         result.addBoth(self._handled)
 
     def _refused(self, reason: Failure, name: str) -> None:
@@ -196,8 +205,8 @@ class SSHAgentServer(Protocol):
         self.sendResponse(wire.AGENT_FAILURE, b"")
 
     def _handled(self, ignored: Any) -> None:
-        if self._isBusy:
-            self._isBusy = False
+        self._isBusy = False
+        if not self._isWorking:
             self._work()
 
     def sendResponse(self, reqType: int, data: bytes) -> None:

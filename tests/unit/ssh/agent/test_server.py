@@ -170,6 +170,19 @@ class TestTheStream:
         joined.pump()
         assert not joined.agent._pending
 
+    def test_an_answer_that_takes_time_is_not_overtaken(self) -> None:
+        joined = Joined()
+        joined.outcome(joined.agent.lock(b"secret"))
+        found: list[Any] = []
+        joined.agent.unlock(b"wrong").addBoth(found.append)
+        joined.agent.requestIdentities().addBoth(found.append)
+        joined.pump()
+        assert found == []
+        joined.clock.advance(10)
+        joined.pump()
+        assert found[0].type is AgentRefused
+        assert found[1:] == [[]]
+
     def test_a_turn_that_the_client_does_not_live_to_see(self) -> None:
         joined = Joined()
         joined.server.dataReceived(packFrame(b"\x0b") * 100)
