@@ -267,6 +267,35 @@ def test_E7_cancelsWhatIsPending() -> None:
     assert session.numbers == []
 
 
+def test_E7_cancelsWhatTheRealmStillOwes() -> None:
+    """The checker has answered already: the login's Deferred is called, and waits all the same."""
+    cancelled: list[Any] = []
+    owed: defer.Deferred[Any] = defer.Deferred(cancelled.append)
+    session = Session(Passwords(alice=b"pw"))
+    session.realm.requestAvatar = lambda *_: owed  # type: ignore[method-assign]
+    session.password(b"pw")
+    session.server.serviceStopped()
+    assert cancelled == [owed]
+    session.wait()
+    assert session.numbers == []
+
+
+def test_E7_aRequestBehindAConversationEndsItAlsoInTheQueue() -> None:
+    """RFC 4256 section 3.1: whoever asks for something else will not answer the question."""
+    backend = Passwords(alice=b"pw")
+    backend.later = []
+    session = Session(backend, KeyboardInteractiveChecker(Device()))
+    session.password(b"slow")
+    session.request(b"keyboard-interactive", KBDINT)
+    session.password(b"pw")
+    backend.later[0][0].errback(UnauthorizedLogin())
+    session.wait()
+    assert [password for _, password in backend.asked] == [b"slow", b"pw"]
+    backend.later[1][0].callback(b"alice")
+    assert session.numbers == [FAILURE, MIDDLE, SUCCESS]
+    assert session.server.loginAttempts == 2
+
+
 # ── E8, E9: principals and factors ────────────────────────────────────────────────────────────
 
 

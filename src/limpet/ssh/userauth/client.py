@@ -319,8 +319,8 @@ class SSHUserAuthClient(SSHService):
 
     def _hold(self, pending: defer.Deferred[Any]) -> defer.Deferred[Any]:
         """Remember what somebody is being asked, so that the end of the connection ends it."""
-        if not pending.called:
-            self._pending = pending
+        # One that was called may wait for another Deferred; to cancel one that is done is nothing.
+        self._pending = pending
         return pending
 
     def _leave(self, reason: int, description: bytes) -> None:

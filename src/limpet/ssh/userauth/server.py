@@ -268,11 +268,7 @@ class SSHUserAuthServer(SSHService):
             return None
         try:
             self._budget.countRequest()
-            if self._context is not None and self.method == authentication.KEYBOARD_INTERACTIVE:
-                # A conversation ends when another request comes, without an answer of its own
-                # (RFC 4256 section 3.1), but not without being counted.
-                self._drop()
-                self._countFailure()
+            self._endConversation()
         except TooManyAttempts as violation:
             self._giveUp(violation)
             return None
@@ -282,6 +278,15 @@ class SSHUserAuthServer(SSHService):
             self._waiting.append(request)
             return None
         return self._begin(request)
+
+    def _endConversation(self) -> None:
+        """End a conversation because another request came; raises TooManyAttempts.
+
+        It has no answer of its own then (RFC 4256 section 3.1), but is counted.
+        """
+        if self._context is not None and self.method == authentication.KEYBOARD_INTERACTIVE:
+            self._drop()
+            self._countFailure()
 
     def _begin(self, request: UserAuthRequest) -> defer.Deferred[Any] | None:
         """Answer one request; nothing is in flight."""
@@ -310,9 +315,7 @@ class SSHUserAuthServer(SSHService):
         answered.addErrback(self._ebBadAuth)
         answered.addErrback(self._ebUnexpected)
         answered.addCallback(self._next, context)
-        login = self._start(request)
-        if not login.called:
-            self._login = login
+        self._login = login = self._start(request)
         login.addBoth(self._relay, context, answered)
         return answered
 
@@ -342,8 +345,13 @@ class SSHUserAuthServer(SSHService):
         if self._context is context:
             self._context = None
             self._login = None
-            if self._waiting and not self._over:
-                self._begin(self._waiting.popleft())
+            try:
+                while self._waiting and self._context is None and not self._over:
+                    self._begin(self._waiting.popleft())
+                    if self._waiting:
+                        self._endConversation()
+            except TooManyAttempts as violation:
+                self._giveUp(violation)
 
     def tryAuth(self, kind: bytes, user: bytes, data: bytes) -> defer.Deferred[Any]:
         """Try one method.

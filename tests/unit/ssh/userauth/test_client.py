@@ -259,6 +259,22 @@ def test_deferredKeyAndTheEnd() -> None:
     assert transport.disconnected == []
 
 
+def test_deferredKeyBehindOneThatTheServerDoesNotTake() -> None:
+    waiting: defer.Deferred[Any] = defer.Deferred()
+
+    class Slow(Client):
+        def getPublicKey(self) -> Any:
+            return waiting if self.triedPublicKeys else RSA_KEY.public()
+
+    client = Slow()
+    transport = started(client, server_sig_algs=b"ssh-ed25519")
+    client.packetReceived(51, failure(b"publickey"))
+    assert client.triedPublicKeys == [RSA_KEY.public()]
+    client.serviceStopped()
+    assert waiting.called
+    assert len(transport.packets) == 1
+
+
 def test_unknownMethodsOfTheServer() -> None:
     client = Client(ALICE_KEY)
     transport = started(client)
