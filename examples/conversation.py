@@ -25,7 +25,7 @@ async def main(host: str) -> None:
             print(f"{line} = {answer.decode().strip()}")
         process.write_eof()
         ending = await process.wait()
-        print(f"sh ended with status {ending.exitStatus}")
+        print(f"sh ended with status {ending.exit_status}")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ async def main(host: str, command: str, source: str, target: str) -> int:
         with Path(source).open("rb") as reading, Path(target).open("wb") as writing:
             await asyncio.gather(send(process, reading), receive(process, writing))
         ending = await process.wait()
-        return ending.exitStatus or 0
+        return ending.exit_status or 0
 
 
 if __name__ == "__main__":

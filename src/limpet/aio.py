@@ -5,8 +5,8 @@
 
 Rule: one core, two faces. The sockets are on the running loop, by Twisted's own reactor for
 asyncio, which is made for that loop alone: no reactor is installed for the process, no thread is
-started, and names are looked up by the loop. Names are asyncio's, because its users expect them;
-errors, arguments and results are those of `limpet.client.clients`.
+started, and names are looked up by the loop. Names are asyncio's, because its users expect them,
+those of arguments and of what results have included; errors are those of `limpet.client.errors`.
 
 A cancelled coroutine ends what it had begun: the connection, the command.
 """
@@ -17,7 +17,8 @@ import asyncio
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
-from typing import IO, Any, TypeVar
+from dataclasses import dataclass
+from typing import IO, Any, NamedTuple, TypeVar
 from weakref import ReferenceType, WeakKeyDictionary
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -26,7 +27,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHostnameResolver
 from zope.interface import implementer
 
-from limpet.client import clients, forwards
+from limpet.client import clients, filecopy, forwards, processes, programs
 from limpet.client.errors import (
     AuthenticationFailed,
     ClientError,
@@ -38,10 +39,10 @@ from limpet.client.errors import (
     HostKeyRefused,
     RequestRefused,
 )
-from limpet.client.filecopy import CopyResult, DirectoryEntry, RemoteFiles
+from limpet.client.filecopy import CopyFailed, CopyProblem, RemoteFiles, trees
 from limpet.client.filecopy.remotefiles import Path
-from limpet.client.processes import DISCARD, STDOUT, RemoteProcess, Result
-from limpet.client.programs import Ending, Terminal
+from limpet.client.processes import DISCARD, STDOUT, RemoteProcess, describeEnding
+from limpet.client.programs import Terminal
 from limpet.ssh.keys import Key
 
 __all__ = [
@@ -54,6 +55,10 @@ __all__ = [
     "CommandTimedOut",
     "ConnectFailed",
     "ConnectionEnded",
+    "CopyFailed",
+    "CopyProblem",
+    "CopyResult",
+    "DirectoryEntry",
     "Ending",
     "Files",
     "Forward",
@@ -139,9 +144,154 @@ def reactor_for(loop: asyncio.AbstractEventLoop) -> Any:
     return reactor
 
 
-def _future(deferred: Deferred[_Value]) -> asyncio.Future[_Value]:
-    """What a Deferred comes to, as a future of the running loop; to cancel it cancels that."""
-    return deferred.asFuture(asyncio.get_running_loop())
+async def _come(deferred: Deferred[_Value]) -> _Value:
+    """What a Deferred comes to, on the running loop; to cancel it cancels that.
+
+    What an error holds of a result has the names of this module, as every other result.
+    """
+    try:
+        return await deferred.asFuture(asyncio.get_running_loop())
+    except ClientError as error:
+        if isinstance(error.result, processes.Result):
+            error.result = Result.of(error.result)
+        elif isinstance(error.result, filecopy.CopyResult):
+            error.result = CopyResult.of(error.result)
+        raise
+
+
+# ── What comes of it ──────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did.
+
+    Attributes:
+        command: The command.
+        stdout: What it wrote to standard output.
+        stderr: What it wrote to standard error.
+        exit_status: Its exit status; None where a signal ended it, or the server does not say.
+        exit_signal: The signal that ended it, "TERM"; None where none did.
+    """
+
+    command: str
+    stdout: bytes
+    stderr: bytes
+    exit_status: int | None
+    exit_signal: str | None = None
+
+    @classmethod
+    def of(cls, result: processes.Result) -> Result:
+        """The same, with the names of this module."""
+        return cls(
+            result.command, result.stdout, result.stderr, result.exitStatus, result.exitSignal
+        )
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended with status 0."""
+        return self.exit_status == 0
+
+    def check(self) -> Result:
+        """This result; CommandFailed where the command did not succeed."""
+        if self.succeeded:
+            return self
+        raise CommandFailed(
+            describeEnding(self.command, self.exit_status, self.exit_signal, self.stderr), self
+        )
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a program ended.
+
+    Attributes:
+        exit_status: Its exit status; None where the server said none.
+        exit_signal: The signal that ended it, "TERM"; None where none did.
+        core_dumped: Whether it left a core file.
+        message: What the server said about it.
+        lost: Whether the connection was gone before the server said anything.
+        closed: Whether this end closed the channel first.
+    """
+
+    exit_status: int | None = None
+    exit_signal: str | None = None
+    core_dumped: bool = False
+    message: str = ""
+    lost: bool = False
+    closed: bool = False
+
+    @classmethod
+    def of(cls, ending: programs.Ending) -> Ending:
+        """The same, with the names of this module."""
+        return cls(
+            exit_status=ending.exitStatus,
+            exit_signal=ending.exitSignal,
+            core_dumped=ending.coreDumped,
+            message=ending.message,
+            lost=ending.lost,
+            closed=ending.closed,
+        )
+
+
+@dataclass(frozen=True)
+class CopyResult:
+    """What was copied.
+
+    Attributes:
+        files: How many files, those included that were there already.
+        directories: How many directories.
+        links: How many symbolic links were made.
+        bytes_moved: How many bytes.
+        skipped: Paths of what is neither file nor directory, and of links that were not wanted.
+        problems: What went wrong.
+    """
+
+    files: int
+    directories: int
+    links: int
+    bytes_moved: int
+    skipped: list[bytes]
+    problems: list[CopyProblem]
+
+    @classmethod
+    def of(cls, result: filecopy.CopyResult) -> CopyResult:
+        """The same, with the names of this module."""
+        return cls(
+            files=result.files,
+            directories=result.directories,
+            links=result.links,
+            bytes_moved=result.bytesMoved,
+            skipped=result.skipped,
+            problems=result.problems,
+        )
+
+
+class DirectoryEntry(NamedTuple):
+    """A name in a directory at the server.
+
+    Attributes:
+        name: The name, as text.
+        attrs: Its attributes, of a link itself.
+    """
+
+    name: str
+    attrs: Mapping[str, Any]
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a directory."""
+        return trees.isDirectory(self.attrs)
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a symbolic link."""
+        return trees.isLink(self.attrs)
+
+    @property
+    def size(self) -> int | None:
+        """Its size in bytes; None where the server does not say."""
+        return self.attrs.get("size")
 
 
 # ── Connecting ────────────────────────────────────────────────────────────────────────────────
@@ -179,19 +329,31 @@ def connect(destination: str, **arguments: Any) -> _Connecting:
         ClientError: As `limpet.connect`; when it is awaited.
         TypeError: There is no such argument.
     """
-    given = {_CAMEL.get(name, name): value for name, value in arguments.items()}
+    given = _camel(arguments)
     answer = given.get("answer")
     if answer is not None:
         given["answer"] = lambda *asked: _maybe_coroutine(answer(*asked))
 
     async def start() -> Client:
         reactor = reactor_for(asyncio.get_running_loop())
-        return Client(await _future(clients.connect(destination, reactor=reactor, **given)))
+        return Client(await _come(clients.connect(destination, reactor=reactor, **given)))
 
     return _Connecting(start)
 
 
-_CAMEL = {"host_keys": "hostKeys", "config_files": "configFiles"}
+def _camel(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by the names that Twisted's face has for them: hostKeys for host_keys.
+
+    Raises:
+        TypeError: One is written that way already.
+    """
+    named = {}
+    for name, value in arguments.items():
+        if name != name.lower():
+            raise TypeError(f"there is no argument {name}: names are in snake_case here")
+        first, *others = name.split("_")
+        named[first + "".join(word.capitalize() for word in others)] = value
+    return named
 
 
 def _maybe_coroutine(value: Any) -> Any:
@@ -222,17 +384,16 @@ class Client:
         forward_agent: bool | None = None,
     ) -> Result:
         """Run a command to its end; as `limpet.client.clients.Client.run`."""
-        return await _future(
-            self.twisted.run(
-                command,
-                input=input,
-                env=env,
-                terminal=terminal,
-                check=check,
-                timeoutSeconds=timeout,
-                forwardAgent=forward_agent,
-            )
+        running = self.twisted.run(
+            command,
+            input=input,
+            env=env,
+            terminal=terminal,
+            check=check,
+            timeoutSeconds=timeout,
+            forwardAgent=forward_agent,
         )
+        return Result.of(await _come(running))
 
     async def start(
         self,
@@ -247,35 +408,35 @@ class Client:
         starting = self.twisted.start(
             command, env=env, terminal=terminal, stderr=stderr, forwardAgent=forward_agent
         )
-        return Process(await _future(starting))
+        return Process(await _come(starting))
 
     async def subsystem(self, name: str | bytes) -> Process:
         """Start a subsystem, to be written to and read from."""
-        return Process(await _future(self.twisted.subsystem(name)))
+        return Process(await _come(self.twisted.subsystem(name)))
 
     async def files(self) -> Files:
         """The files at the server, over SFTP; as `limpet.client.filecopy.RemoteFiles`."""
-        return Files(await _future(self.twisted.files()))
+        return Files(await _come(self.twisted.files()))
 
     async def forward_local(self, spec: str) -> Forward:
         """Listen here, and have the server connect: "8080:db.internal:5432" (`ssh -L`)."""
-        return Forward(await _future(self.twisted.forwardLocal(spec)))
+        return Forward(await _come(self.twisted.forwardLocal(spec)))
 
     async def forward_remote(self, spec: str) -> Forward:
         """Have the server listen, and connect from here: "8080:localhost:80" (`ssh -R`)."""
-        return Forward(await _future(self.twisted.forwardRemote(spec)))
+        return Forward(await _come(self.twisted.forwardRemote(spec)))
 
     async def forward_socks(self, spec: str) -> Forward:
         """Listen here for SOCKS, and have the server connect wherever it asks: "1080"."""
-        return Forward(await _future(self.twisted.forwardSocks(spec)))
+        return Forward(await _come(self.twisted.forwardSocks(spec)))
 
     async def close(self) -> None:
         """Close the connection, and wait until it is closed."""
-        await _future(self.twisted.close())
+        await _come(self.twisted.close())
 
     async def wait_closed(self) -> ClientError | None:
         """Wait until the connection is over: why it ended, None where this end closed it."""
-        return await _future(self.twisted.closed)
+        return await _come(self.twisted.closed)
 
     async def __aenter__(self) -> Client:
         return self
@@ -299,88 +460,84 @@ class Files:
 
     async def get(self, remote: Path, local: Path | None = None, **options: Any) -> CopyResult:
         """Copy a file or a tree from the server, into a directory or to a new name."""
-        return await _future(self.twisted.get(remote, local, **_camel(options)))
+        return CopyResult.of(await _come(self.twisted.get(remote, local, **_camel(options))))
 
     async def put(self, local: Path, remote: Path | None = None, **options: Any) -> CopyResult:
         """Copy a file or a tree to the server."""
-        return await _future(self.twisted.put(local, remote, **_camel(options)))
+        return CopyResult.of(await _come(self.twisted.put(local, remote, **_camel(options))))
 
     async def copy(self, source: Path, target: Path, **options: Any) -> CopyResult:
         """Copy a file at the server to another place there."""
-        return await _future(self.twisted.copy(source, target, **_camel(options)))
+        return CopyResult.of(await _come(self.twisted.copy(source, target, **_camel(options))))
 
     async def read(self, path: Path) -> bytes:
         """The content of a file."""
-        return await _future(self.twisted.read(path))
+        return await _come(self.twisted.read(path))
 
     async def write(self, path: Path, data: bytes) -> None:
         """Make `path` a file with this content, whole or not at all."""
-        await _future(self.twisted.write(path, data))
+        await _come(self.twisted.write(path, data))
 
     async def list_directory(self, path: Path = ".") -> list[DirectoryEntry]:
         """The entries of a directory."""
-        return await _future(self.twisted.listDirectory(path))
+        entries = await _come(self.twisted.listDirectory(path))
+        return [DirectoryEntry(entry.name, entry.attrs) for entry in entries]
 
     async def glob(self, pattern: Path) -> list[str]:
         """The paths that match a pattern, sorted."""
-        return await _future(self.twisted.glob(pattern))
+        return await _come(self.twisted.glob(pattern))
 
     async def exists(self, path: Path) -> bool:
         """Whether there is something at `path`."""
-        return await _future(self.twisted.exists(path))
+        return await _come(self.twisted.exists(path))
 
     async def is_directory(self, path: Path) -> bool:
         """Whether `path` is a directory, or a link to one."""
-        return await _future(self.twisted.isDirectory(path))
+        return await _come(self.twisted.isDirectory(path))
 
     async def stat(self, path: Path, follow_links: bool = True) -> dict[str, Any]:
         """The attributes of `path`."""
-        return await _future(self.twisted.stat(path, follow_links))
+        return await _come(self.twisted.stat(path, follow_links))
 
     async def real_path(self, path: Path) -> str:
         """`path` as an absolute path, with its links followed."""
-        return await _future(self.twisted.realPath(path))
+        return await _come(self.twisted.realPath(path))
 
     async def read_link(self, path: Path) -> str:
         """What a symbolic link points to."""
-        return await _future(self.twisted.readLink(path))
+        return await _come(self.twisted.readLink(path))
 
     async def make_directory(self, path: Path, mode: int = 0o777) -> None:
         """Make a directory."""
-        await _future(self.twisted.makeDirectory(path, mode))
+        await _come(self.twisted.makeDirectory(path, mode))
 
     async def make_link(self, path: Path, target: Path) -> None:
         """Make a symbolic link at `path` that points to `target`."""
-        await _future(self.twisted.makeLink(path, target))
+        await _come(self.twisted.makeLink(path, target))
 
     async def remove(self, path: Path) -> None:
         """Remove a file or a link."""
-        await _future(self.twisted.remove(path))
+        await _come(self.twisted.remove(path))
 
     async def remove_directory(self, path: Path) -> None:
         """Remove an empty directory."""
-        await _future(self.twisted.removeDirectory(path))
+        await _come(self.twisted.removeDirectory(path))
 
     async def remove_tree(self, path: Path) -> None:
         """Remove a directory with everything in it."""
-        await _future(self.twisted.removeTree(path))
+        await _come(self.twisted.removeTree(path))
 
     async def rename(self, old: Path, new: Path) -> None:
         """Move a file; one that is at `new` is replaced."""
-        await _future(self.twisted.rename(old, new))
+        await _come(self.twisted.rename(old, new))
 
     async def change_mode(self, path: Path, mode: int) -> None:
         """Set the permission bits of `path`."""
-        await _future(self.twisted.changeMode(path, mode))
+        await _come(self.twisted.changeMode(path, mode))
 
     def close(self) -> None:
         """End the session; the connection goes on."""
         self.twisted.close()
-
-
-def _camel(options: dict[str, Any]) -> dict[str, Any]:
-    """Options under the names that `CopyOptions` has for them."""
-    return {("keepPart" if name == "keep_part" else name): options[name] for name in options}
 
 
 class Forward:
@@ -397,7 +554,7 @@ class Forward:
 
     async def close(self) -> None:
         """Listen no more; connections that there are go on."""
-        await _future(self.twisted.close())
+        await _come(self.twisted.close())
 
     async def __aenter__(self) -> Forward:
         return self
@@ -422,7 +579,7 @@ class Process:
 
     async def drain(self) -> None:
         """Wait until nothing of what was written waits in memory any more."""
-        await _future(self.twisted.drained())
+        await _come(self.twisted.drained())
 
     def write_eof(self) -> None:
         """Its standard input is at its end, behind all that was written."""
@@ -430,11 +587,11 @@ class Process:
 
     async def read(self, most: int = -1) -> bytes:
         """At least one byte of its standard output, `most` at most; none at the end."""
-        return await _future(self.twisted.read(most))
+        return await _come(self.twisted.read(most))
 
     async def read_error(self, most: int = -1) -> bytes:
         """As `read`, of its standard error."""
-        return await _future(self.twisted.readError(most))
+        return await _come(self.twisted.readError(most))
 
     async def read_all(self) -> bytes:
         """All that it still writes to standard output."""
@@ -445,7 +602,7 @@ class Process:
 
     async def read_until(self, mark: bytes) -> bytes:
         """Standard output up to and with the first `mark`, or up to its end."""
-        return await _future(Deferred.fromCoroutine(self.twisted.readUntil(mark)))
+        return await _come(Deferred.fromCoroutine(self.twisted.readUntil(mark)))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while line := await self.read_until(b"\n"):
@@ -461,7 +618,7 @@ class Process:
 
     async def wait(self) -> Ending:
         """Wait until it has ended: how. Read its output before, or it may wait for that."""
-        return await _future(self.twisted.wait())
+        return Ending.of(await _come(self.twisted.wait()))
 
     def close(self) -> None:
         """Close its channel: the server hangs up on it."""

@@ -168,7 +168,7 @@ def test_K6_a_strange_outer_server_carries_nothing(tmp_path: Path) -> None:
     way = Way(tmp_path, known, lambda: serverWith(INNER_KEY))
     assert isinstance(way.outcome, HostKeyRefused)
     assert str(way.outcome).startswith("jump host outer: ")
-    assert way.outcome.jumpHost == "outer"
+    assert way.outcome.jump == "outer"
     assert not way.bridges
 
 
@@ -194,7 +194,7 @@ def test_K6_the_outer_server_closes_in_the_middle(tmp_path: Path, how: str) -> N
     way.run()
     assert isinstance(way.outcome, HandshakeFailed)
     # The channel alone may be closed by either of them.
-    assert way.outcome.jumpHost == (None if how == "close" else "outer")
+    assert way.outcome.jump == (None if how == "close" else "outer")
     assert ("jump host outer: " in str(way.outcome)) is (how != "close")
     assert way.reactor.pairs[0].ended
     assert not way.reactor.getDelayedCalls()
@@ -218,7 +218,7 @@ def test_K6_a_login_that_loses_its_way_says_so(tmp_path: Path) -> None:
     way.reactor.pairs[0].cut()
     way.run()
     assert str(client.whyClosed).startswith("jump host outer: ")
-    assert client.whyClosed.jumpHost == "outer"
+    assert client.whyClosed.jump == "outer"
     assert client.via.whyClosed is not None
 
 
@@ -226,5 +226,5 @@ def test_K6_a_jump_host_that_knows_no_forwarding(tmp_path: Path) -> None:
     way = Way(tmp_path, {"outer": OUTER_KEY, "inner": INNER_KEY}, None)
     assert isinstance(way.outcome, ConnectFailed)
     assert "inner port 22: the jump host outer does not connect to it" in str(way.outcome)
-    assert way.outcome.jumpHost is None
+    assert way.outcome.jump is None
     assert way.reactor.pairs[0].ended

@@ -289,7 +289,7 @@ class TestEveryPeer:
                     client.run("echo one two"), other.run("exit 3")
                 )
             assert peer.said(first.stdout) == b"one two\n"
-            assert (first.exitStatus, second.exitStatus) == (0, 3)
+            assert (first.exit_status, second.exit_status) == (0, 3)
 
         run(main())
 
@@ -664,7 +664,7 @@ class TestOpenSSH:
                     )
                     variable = await client.run("echo $LC_TEST", env={"LC_TEST": "hello"})
                     signalled = await client.run("kill -TERM $$")
-                    return size.stdout, variable.stdout, signalled.exitSignal
+                    return size.stdout, variable.stdout, signalled.exit_signal
 
             assert run(main()) == (b"33 99\r\nvt100\r\n", b"hello\n", "TERM")
 
@@ -736,7 +736,7 @@ class TestOpenSSH:
         assert text.startswith(f"{prefix}cannot connect to 127.0.0.1 port {ports[closed]}: ")
         if before is not None:
             assert f"the jump host {before} does not connect to it: Connection refused" in text
-        assert caught.value.jumpHost == (None if closed == "last" else closed)
+        assert caught.value.jump == (None if closed == "last" else closed)
         assert ended.returncode == 255
         assert ended.stderr.decode() == f"limpet: {text}\n"
 
@@ -750,7 +750,7 @@ class TestOpenSSH:
             with pytest.raises(AuthenticationFailed) as caught:
                 run(limpet.aio.connect("last", config_files=[config]).__aenter__())
         assert str(caught.value).startswith("jump host second: permission denied for ")
-        assert caught.value.jumpHost == "second"
+        assert caught.value.jump == "second"
         assert caught.value.methods == (b"publickey",)
 
     def test_ipv6(self, work: Workplace) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 import limpet.aio
 from limpet.aio import reactor_for
+from limpet.client import filecopy, processes, programs
 from tests.descriptors import openDescriptors
 from tests.pair.stack import HOST_KEY, UserAuth, makeFactory, pattern
 
@@ -54,7 +57,7 @@ def test_run() -> None:
     result = onServer(use)
     assert result.stdout == pattern(300000, b"out")
     assert result.stderr == pattern(300000, b"err")
-    assert result.exitStatus == 7
+    assert result.exit_status == 7
 
 
 def test_awaitedAndClosedByHand() -> None:
@@ -76,7 +79,7 @@ def test_process() -> None:
             first = await process.read_until(b"\n")
             process.write_eof()
             rest = await process.read_all()
-            return first, rest, (await process.wait()).exitStatus
+            return first, rest, (await process.wait()).exit_status
 
     assert onServer(use) == (b"one\n", b"two", 0)
 
@@ -97,7 +100,7 @@ def test_manyAtOnce() -> None:
         async with connect() as client:
             return await asyncio.gather(*(client.run(f"exit {at}") for at in range(8)))
 
-    assert [result.exitStatus for result in onServer(use)] == list(range(8))
+    assert [result.exit_status for result in onServer(use)] == list(range(8))
 
 
 def test_errorsAreTheSame() -> None:
@@ -109,10 +112,12 @@ def test_errorsAreTheSame() -> None:
         with pytest.raises(limpet.aio.ConnectFailed):
             await connect(port=1)
         async with connect() as client:
-            with pytest.raises(limpet.aio.CommandFailed):
+            with pytest.raises(limpet.aio.CommandFailed) as failed:
                 await client.run("exit 1", check=True)
-            with pytest.raises(limpet.aio.CommandTimedOut):
+            assert failed.value.result == limpet.aio.Result("exit 1", b"", b"", 1)
+            with pytest.raises(limpet.aio.CommandTimedOut) as late:
                 await client.run("wait", timeout=0.01)
+            assert (late.value.result.exit_status, late.value.result.exit_signal) == (None, None)
             with pytest.raises(limpet.aio.RequestRefused):
                 await client.subsystem("none")
 
@@ -143,17 +148,51 @@ def test_aCoroutineMayAnswer() -> None:
 
     async def use(connect: Any) -> Any:
         async with connect(answer=answer) as client:
-            return (await client.run("exit 0")).exitStatus
+            return (await client.run("exit 0")).exit_status
 
     assert onServer(use) == 0
 
 
 def test_unknownArguments() -> None:
     async def use(connect: Any) -> None:
-        with pytest.raises(TypeError):
-            await connect(colour="blue")
+        for name in ("colour", "hostKeys", "host_Keys"):
+            with pytest.raises(TypeError, match=name):
+                await connect(**{name: "blue"})
 
     onServer(use)
+
+
+def test_results() -> None:
+    """They have what Twisted's have, by names in snake_case."""
+    result = limpet.aio.Result.of(processes.Result("x", b"out", b"err", None, "TERM"))
+    assert result == limpet.aio.Result("x", b"out", b"err", exit_status=None, exit_signal="TERM")
+    assert not result.succeeded
+    with pytest.raises(limpet.aio.CommandFailed, match="x was ended by signal TERM: err") as caught:
+        result.check()
+    assert caught.value.result is result
+    ending = programs.Ending(1, "HUP", True, "because", True, True)
+    assert limpet.aio.Ending.of(ending) == limpet.aio.Ending(1, "HUP", True, "because", True, True)
+    copied = filecopy.CopyResult(1, 2, 3, 4, [b"a"], [])
+    assert limpet.aio.CopyResult.of(copied) == limpet.aio.CopyResult(1, 2, 3, 4, [b"a"], [])
+    entry = limpet.aio.DirectoryEntry("d", {"permissions": 0o040755, "size": 9})
+    assert (entry.is_directory, entry.is_link, entry.size) == (True, False, 9)
+
+
+@pytest.mark.parametrize(
+    ("ours", "twisted"),
+    [
+        (limpet.aio.Result, processes.Result),
+        (limpet.aio.Ending, programs.Ending),
+        (limpet.aio.CopyResult, filecopy.CopyResult),
+    ],
+)
+def test_resultsHaveAllFields(ours: Any, twisted: Any) -> None:
+    def snake(name: str) -> str:
+        return re.sub(r"[A-Z]", lambda found: "_" + found[0].lower(), name)
+
+    assert [field.name for field in fields(ours)] == [
+        snake(field.name) for field in fields(twisted)
+    ]
 
 
 def test_loopsLeaveNothingBehind() -> None:

@@ -500,7 +500,7 @@ class _Attempt:
             self._fail(self._whyNotConnected(transport, reason))
         else:
             failure = HandshakeFailed(f"{self.where} is not reached: {onTheWay}", reason)
-            failure.jumpHost = onTheWay.jumpHost
+            failure.jump = onTheWay.jump
             self._fail(failure)
 
     def _fail(self, why: Exception) -> None:

@@ -44,19 +44,19 @@ class ClientError(Exception):
             was not about a command.
         cause: What Twisted says about a connection that failed, a Failure; None where it is not
             from there.
-        jumpHost: The host on the way that it is about, as the configuration calls it; None where it
+        jump: The host on the way that it is about, as the configuration calls it; None where it
             is about the last one.
     """
 
     result: Any = None
     cause: Any = None
-    jumpHost: str | None = None
+    jump: str | None = None
 
-    def onTheWay(self, jumpHost: str) -> None:
+    def onTheWay(self, jump: str) -> None:
         """Say that this is about a host on the way, unless it is said already."""
-        if self.jumpHost is None:
-            self.jumpHost = jumpHost
-            self.args = (f"jump host {shown(jumpHost)}: {self}", *self.args[1:])
+        if self.jump is None:
+            self.jump = jump
+            self.args = (f"jump host {shown(jump)}: {self}", *self.args[1:])
 
 
 class ConnectFailed(ClientError):
