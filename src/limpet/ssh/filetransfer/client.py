@@ -292,11 +292,12 @@ class FileTransferClient(FileTransferBase):
             self._sendRequest(sftp.FXP_CLOSE, NS(handle)).addErrback(lambda failure: None)
 
     def packet_DATA(self, data: bytes) -> None:
-        """DATA: uint32 id, string data. Here are those that cannot be."""
+        """DATA: uint32 id, string data. Here for a READ that `readChunk` did not send."""
         reader = Reader(data)
-        self._requestOf(reader, sftp.FXP_DATA)
-        reader.string()
+        number, _ = self._requestOf(reader, sftp.FXP_DATA)
+        found = reader.string()
         reader.end()
+        self._dataReceived(number, [memoryview(found)], len(found), sftp.MAX_MESSAGE_LENGTH)
 
     def packet_NAME(self, data: bytes) -> None:
         """NAME: uint32 id, uint32 count, then filename, longname and attrs, `count` times."""

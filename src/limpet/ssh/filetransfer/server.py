@@ -91,6 +91,8 @@ class OpenDirectory(OpenFile):
     Attributes:
         entries: An iterator over them.
         waiting: Requests for more of them that came while one is under way.
+        isBusy: Whether one is under way.
+        isCatchingUp: Whether those that waited are being answered.
     """
 
     def __init__(self, item: Any) -> None:
@@ -98,6 +100,7 @@ class OpenDirectory(OpenFile):
         self.entries: Iterator[Any] = iter(item)
         self.waiting: deque[Callable[[], object]] = deque()
         self.isBusy = False
+        self.isCatchingUp = False
         self.failure: Failure | None = None
 
 
@@ -520,9 +523,14 @@ class FileTransferServer(FileTransferBase):
         else:
             self._sendStatus(requestId, sftp.FX_EOF, b"End of file")
         entry.isBusy = False
-        if entry.waiting:
-            entry.waiting.popleft()()
         entry.finished()
+        if entry.isCatchingUp:
+            return
+        # In a loop: each that is answered at once may have let in another one behind it.
+        entry.isCatchingUp = True
+        while entry.waiting and not entry.isBusy:
+            entry.waiting.popleft()()
+        entry.isCatchingUp = False
 
     # ── attributes ────────────────────────────────────────────────────────────────────────────
 

@@ -309,3 +309,11 @@ def test_the_server_in_memory_serves_the_client() -> None:
     assert server.result(client.getAttrs("l", True))["size"] == 4
     assert server.result(client.readLink("l")) == "d/f"
     assert server.failure(client.getAttrs("nothing")).args[0] == sftp.FX_NO_SUCH_FILE
+
+
+def test_a_read_that_an_application_sends_by_itself() -> None:
+    peer = Peer()
+    answer = peer.client._sendRequest(sftp.FXP_READ, NS(b"h") + bytes(8) + u32(4))
+    peer.reply(sftp.FXP_DATA, u32(0) + NS(b"data"))
+    assert outcome(answer) == b"data"
+    assert peer.client.openRequests == {}

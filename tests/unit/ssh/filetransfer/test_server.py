@@ -605,6 +605,16 @@ class TestPace:
         asker.server.resumeProducing()
         assert len(asker.take()) == 20000
 
+    def test_many_requests_for_one_directory_need_no_deep_stack(self, asker: ServerAsker) -> None:
+        first = Deferred[Any]()
+        handle, _ = asker.listFake([first])
+        message = NS(bytes([sftp.FXP_READDIR]) + sftp.packRequest(sftp.FXP_READDIR, 1, handle))
+        asker.server.dataReceived(message * 20000)
+        first.callback(entry(0))
+        replies = asker.take()
+        assert [reply[0] for reply in replies[:2]] == [sftp.FXP_NAME, sftp.FXP_STATUS]
+        assert len(replies) == 20000
+
 
 class TestEnd:
     def test_what_is_open_is_closed_once(self, asker: ServerAsker) -> None:
