@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import signal
 
+from limpet.scripts.standard import ensureStandardStreams
+
 
 def start() -> None:
     """Load the commands and run the one that was asked for."""
+    ensureStandardStreams()
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if ours:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

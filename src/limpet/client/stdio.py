@@ -28,19 +28,6 @@ HIGH_WATER = 1048576
 """Pending output, in bytes, above which whoever writes is asked to stop: half a window."""
 
 
-def ensureStandardDescriptors() -> None:
-    """Put /dev/null where standard input, output or error is closed.
-
-    Otherwise the next file that is opened would get its number, and take what is meant for it.
-    """
-    while True:
-        fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        if fd > 2:
-            os.close(fd)
-            return
-        os.set_inheritable(fd, True)
-
-
 class OwnDescriptor:
     """A descriptor of ours for one of the standard ones, non-blocking and safe to close.
 

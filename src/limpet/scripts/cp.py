@@ -27,7 +27,6 @@ from limpet.client.filecopy.localtree import LocalTree
 from limpet.client.filecopy.offload import toThreadsOf
 from limpet.client.filecopy.problems import CopyProblem, reasonOf
 from limpet.client.filecopy.remotefiles import placed
-from limpet.client.stdio import ensureStandardDescriptors
 from limpet.scripts.ssh import leave
 from limpet.scripts.transferoptions import CP_USAGE, Place, Transfer, Usage, parseCp
 from limpet.scripts.transfers import FAILED, INTERRUPTED, NO_CONNECTION, Transfers
@@ -40,7 +39,6 @@ COPY_FAILURES = (OSError, EOFError, NotImplementedError, ClientError, SFTPError)
 
 def run(arguments: Sequence[str]) -> NoReturn:
     """Copy, and end the process with its exit status."""
-    ensureStandardDescriptors()
     try:
         transfer = parseCp(arguments)
     except Usage as mistake:

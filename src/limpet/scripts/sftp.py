@@ -22,7 +22,6 @@ from limpet.client.filecopy import RemoteFiles
 from limpet.client.sftpshell import CommandError, LeaveShell, Shell
 from limpet.client.sftpshell.completion import completions, localNames
 from limpet.client.sftpshell.words import quoted, splitOpen
-from limpet.client.stdio import ensureStandardDescriptors
 from limpet.scripts.cp import expanded
 from limpet.scripts.ssh import leave
 from limpet.scripts.transferoptions import SFTP_USAGE, Usage, parseSFTP
@@ -44,7 +43,6 @@ CACHED_SECONDS = 3.0
 
 def run(arguments: Sequence[str]) -> NoReturn:
     """Do what the arguments ask for, and end the process with its exit status."""
-    ensureStandardDescriptors()
     try:
         transfer = parseSFTP(arguments)
     except Usage as mistake:

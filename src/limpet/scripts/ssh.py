@@ -40,7 +40,6 @@ from limpet.client.config import ClientConfig, ConfigError, loadClientConfig
 from limpet.client.connecting import ClientConnection, connect
 from limpet.client.errors import ClientError, RequestRefused, shown
 from limpet.client.escapes import Escape, EscapeReader
-from limpet.client.stdio import ensureStandardDescriptors
 from limpet.client.terminal import (
     RawTerminal,
     TerminalInterface,
@@ -63,7 +62,6 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 def run(arguments: Sequence[str]) -> NoReturn:
     """Do what the arguments ask for, and end the process with its exit status."""
-    ensureStandardDescriptors()
     messages = Messages()
     if arguments[:1] in (["--help"], ("--help",)):
         print(USAGE, end="")
@@ -111,10 +109,8 @@ def begin(arguments: Sequence[str], messages: Messages) -> None:
 def leave(status: int) -> NoReturn:
     """End the process at once: a thread that still looks up a name keeps nobody waiting."""
     for stream in (sys.stdout, sys.stderr):
-        # None where it was closed when Python started.
-        if stream is not None:
-            with suppress(OSError, ValueError):
-                stream.flush()
+        with suppress(OSError, ValueError):
+            stream.flush()
     os._exit(status)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from click.testing import CliRunner
 
 from limpet._version import __version__
 from limpet.scripts.main import asPattern, main
-from tests.unit.scripts.programs import environmentIn, limpet
+from tests.unit.scripts.programs import PATIENCE_SECONDS, environmentIn, limpet
 
 
 def test_version() -> None:
@@ -83,6 +86,67 @@ def test_anInterruptionBeforeItIsLoaded(tmp_path: Path, before: str, status: int
         check=False,
     )
     assert (result.returncode, result.stderr) == (status, "")
+
+
+CLOSED = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+
+
+def standardOf(pid: int) -> list[str]:
+    return [os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)]
+
+
+def isListening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("command", ["serve", "agent"])
+def test_H2_whatWasClosedIsNoOtherFileOfOurs(tmp_path: Path, command: str) -> None:
+    """Standard error, say, goes to each program that is started; it was the reactor's own."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    socketPath = tmp_path / "agent"
+    arguments = {
+        "serve": ["-l", f"127.0.0.1:{port}"],
+        "agent": ["-D", "-a", str(socketPath)],
+    }[command]
+    process = subprocess.Popen(
+        [*CLOSED, sys.executable, "-m", "limpet", command, *arguments], env=environmentIn(tmp_path)
+    )
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (socketPath.exists() or isListening(port)):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+        assert standardOf(process.pid) == [os.devnull] * 3
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["serve", "-l", "nowhere"], 2),
+        (["keygen", "-l", "-f", "/nowhere"], 2),
+        (["ssh", "-Q", "kex"], 0),
+        (["sftp", "--help"], 0),
+        (["cp", "--help"], 0),
+        (["sftp"], 1),
+        (["sftp", "-D", "false", ":"], 255),
+    ],
+)
+def test_withoutStandardStreamsItEndsAsItWouldWithThem(
+    tmp_path: Path, arguments: list[str], status: int
+) -> None:
+    result = subprocess.run(
+        [*CLOSED, sys.executable, "-m", "limpet", *arguments],
+        env=environmentIn(tmp_path),
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert result.returncode == status
 
 
 def test_anUnknownCommandOrOption(tmp_path: Path) -> None:
