@@ -49,8 +49,10 @@ class _AgentChannel(SSHChannel):
         self._local.send(data)
 
     def eofReceived(self) -> None:
-        """The agent is done."""
+        """The agent is done, and so is the connection; the client may leave the CLOSE to us."""
         self._local.end()
+        self.unregisterProducer()
+        self.loseConnection()
 
     def closed(self) -> None:
         """The channel is closed."""

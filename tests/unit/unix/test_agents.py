@@ -129,6 +129,20 @@ def test_the_client_ends_first(forwarded: Forwarded) -> None:
     assert bytes(local.transport.written) == b"an answer"
 
 
+def test_L7_the_client_has_nothing_more_to_say(forwarded: Forwarded) -> None:
+    """The channel ends with the connection: a client that sends EOF alone keeps none open here."""
+    local = forwarded.connect()
+    forwarded.confirm()
+    forwarded.conn.packetReceived(n.MSG_CHANNEL_DATA, u32(0) + NS(b"an answer"))
+    forwarded.conn.packetReceived(n.MSG_CHANNEL_EOF, u32(0))
+    assert bytes(local.transport.written) == b"an answer"
+    assert local.transport.lost
+    local.connectionLost()
+    assert forwarded.numbers().count(n.MSG_CHANNEL_CLOSE) == 1
+    forwarded.conn.packetReceived(n.MSG_CHANNEL_CLOSE, u32(0))
+    assert not forwarded.conn.channels
+
+
 def test_the_client_refuses(forwarded: Forwarded) -> None:
     local = forwarded.connect()
     forwarded.conn.packetReceived(n.MSG_CHANNEL_OPEN_FAILURE, u32(0) + u32(1) + NS(b"no") + NS(b""))
