@@ -271,12 +271,22 @@ def test_hostKeyVerificationCancelledWhenTheConnectionIsLost() -> None:
 def test_C12_hostKeyMayNotChange() -> None:
     pair = connected()
     other = Key.generate("ed25519")
-    pair.server.factory = Factory(other)
+    pair.server._keptHostKey = (b"ssh-ed25519", other, other.public())
     pair.client.sendKexInit()
     pair.pump()
     assert pair.ended
     assert pair.client.violation.reasonCode == 3
     assert "host key changed" in pair.client.violation.description
+
+
+def test_aFactorysNewHostKeysAreForNewConnections() -> None:
+    """As after a SIGHUP: those that are open keep the key with which they began."""
+    pair = connected()
+    pair.server.factory.privateKeys = {}
+    pair.server.factory.publicKeys = {}
+    pair.client.sendKexInit()
+    pair.pump()
+    assertWorks(pair)
 
 
 def test_nothingInCommonSaysWhatBothOffer() -> None:
@@ -336,6 +346,45 @@ def test_whatWasWrittenMayTakeAMinuteToLeave() -> None:
     pair.pump()
     assert recorder.received == [b"written before"]
     assert pair.ended
+
+
+def test_whatWasWrittenDuringAKeyExchangeLeavesBeforeTheLastWords() -> None:
+    pair = connected()
+    recorder = pair.server.service
+    pair.client.sendKexInit()
+    pair.client.sendPacket(200, b"written before")
+    pair.client.loseConnection()
+    pair.client.sendPacket(200, b"written after")
+    pair.pump()
+    assert recorder.received == [b"written before"]
+    assert pair.ended
+    assert pair.clock.getDelayedCalls() == []
+
+
+def test_aKeyExchangeThatNeverEndsHoldsUpNoEnd() -> None:
+    pair = connected()
+    pair.clientTransport.full = True
+    pair.client.sendKexInit()
+    pair.client.loseConnection()
+    pair.clock.advance(59)
+    assert not pair.clientTransport.aborted
+    pair.clock.pump([1, 1, 1])
+    assert pair.clientTransport.aborted
+
+
+def test_B11_aPeerThatReadsAgainIsReadAgainAlsoWithoutAClock() -> None:
+    """A transport of somebody's own need not have a reactor."""
+    pair = connected()
+    pair.server.clock = None
+    pair.serverTransport.full = True
+    pair.server.pauseProducing()
+    for _ in range(40):
+        pair.server.sendIgnore(bytes(32768))
+    assert not pair.serverTransport.reading
+    pair.serverTransport.full = False
+    pair.server.resumeProducing()
+    assert pair.serverTransport.reading
+    assertWorks(pair)
 
 
 def test_aPeerThatNeverReadsIsCutAfterAMinute() -> None:

@@ -375,6 +375,8 @@ class SSHTransportBase(MessageTransport):
         for messageType, payload in held:
             self.sendPacket(messageType, payload)
         self._updateService()
+        if self._leaving:
+            self.loseConnection()
 
     # ── What waits ────────────────────────────────────────────────────────────────────────────
 
@@ -384,6 +386,8 @@ class SSHTransportBase(MessageTransport):
 
     def _hold(self, messageType: int, payload: bytes) -> None:
         assert self._blockedByKeyExchange is not None  # noqa: S101 - the caller has just looked
+        if self._leaving:
+            return
         self._blockedByKeyExchange.append((messageType, payload))
         self._heldBytes += len(payload)
         if len(self._blockedByKeyExchange) > MAX_HELD_MESSAGES or self._heldBytes > MAX_HELD_BYTES:

@@ -42,6 +42,7 @@ class SSHServerTransport(SSHTransportBase):
     g: int | None = None
     p: int | None = None
     _groupAnswered: bool = False
+    _keptHostKey: tuple[bytes, Any, Any] | None = None
 
     def makeConnection(self, transport: Any) -> None:
         """Take the transport, and start the one timer for all that comes before the login."""
@@ -69,10 +70,23 @@ class SSHServerTransport(SSHTransportBase):
             raise KeyExchangeFailed(f"no host key for {algorithm.decode('ascii', 'replace')}")
         return key
 
+    def _hostKeyPair(self, algorithm: bytes) -> tuple[Any, Any]:
+        """The private and the public key for that algorithm.
+
+        Those of the first exchange serve all later ones: the factory may have others by then, and
+        a client takes no other (attacks.md C12).
+        """
+        keyType = HOST_KEY_ALGORITHMS.get(algorithm, algorithm)
+        kept = self._keptHostKey
+        if kept is None or kept[0] != keyType:
+            private = self._hostKey(algorithm, self.factory.privateKeys)
+            kept = keyType, private, self._hostKey(algorithm, self.factory.publicKeys)
+            self._keptHostKey = kept
+        return kept[1:]
+
     def _kexContext(self, suite: Suite) -> KexContext:
         algorithm = suite.hostKeyAlgorithm
-        private = self._hostKey(algorithm, self.factory.privateKeys)
-        public = self._hostKey(algorithm, self.factory.publicKeys)
+        private, public = self._hostKeyPair(algorithm)
         return KexContext(
             clientVersion=self.otherVersionString,
             serverVersion=self.ourVersionString,

@@ -153,6 +153,8 @@ class MessageTransport(protocol.Protocol):
         self._extInfosReceived = 0
         self._outputPaused = False
         self._serviceHeld = False
+        self._stalled = False
+        self._leaving = False
         self._unreadOutput = 0
         self._missedKeepalives = 0
         self._servicePhase = Phase.SERVICE
@@ -174,6 +176,8 @@ class MessageTransport(protocol.Protocol):
     _extInfosReceived: int
     _outputPaused: bool
     _serviceHeld: bool
+    _stalled: bool
+    _leaving: bool
     _unreadOutput: int
     _missedKeepalives: int
     _servicePhase: Phase
@@ -280,6 +284,10 @@ class MessageTransport(protocol.Protocol):
 
         A peer that does not take that within `lingerSeconds` loses it with the connection.
         """
+        if self._blockedByKeyExchange is not None and self.sessionID is not None:
+            # What was written waits for new keys, and so do the last words.
+            self._leaving = True
+            return
         self._lastWordsSeconds = self.lingerSeconds
         self.sendDisconnect(DISCONNECT_CONNECTION_LOST, b"user closed connection")
 
@@ -491,7 +499,7 @@ class MessageTransport(protocol.Protocol):
         if self._over:
             return
         # From a peer that does not read nothing is taken, whoever else has decided by now.
-        if hasattr(self.transport, "resumeProducing") and not self.timers.isPending("stall"):
+        if hasattr(self.transport, "resumeProducing") and not self._stalled:
             self.transport.resumeProducing()
         if not self._dispatching:
             self._guarded(self._dispatchPackets)
@@ -564,8 +572,9 @@ class MessageTransport(protocol.Protocol):
 
     def _countUnread(self, size: int) -> None:
         self._unreadOutput += size
-        if self._unreadOutput >= MAX_UNREAD_OUTPUT and not self.timers.isPending("stall"):
+        if self._unreadOutput >= MAX_UNREAD_OUTPUT and not self._stalled:
             # It makes us write and does not read: take nothing more from it until it does.
+            self._stalled = True
             if hasattr(self.transport, "pauseProducing"):
                 self.transport.pauseProducing()
             self.timers.start("stall", self.stallSeconds, self._abort)
@@ -586,7 +595,8 @@ class MessageTransport(protocol.Protocol):
             # waits for more.
             self.transport.unregisterProducer()
             return
-        if self.timers.isPending("stall"):
+        if self._stalled:
+            self._stalled = False
             self.timers.stop("stall")
             if hasattr(self.transport, "resumeProducing") and not self._waiting:
                 self.transport.resumeProducing()
