@@ -130,7 +130,7 @@ class ChildProcess:
         self._outputs = {
             name: ChildOutput(self, name, fd, isTerminal) for name, fd in outputs.items()
         }
-        self._exit = self._watchExit(process.pid)
+        self._exit = watchExit(self, process.pid)
 
     def start(self) -> None:
         """Connect the protocol, then begin to read."""
@@ -150,16 +150,6 @@ class ChildProcess:
 
     # The child's end.
 
-    def _watchExit(self, pid: int) -> ChildExit | None:
-        try:
-            return ChildExit(self, os.pidfd_open(pid))
-        except (AttributeError, OSError):
-            # Not Linux, or no descriptor to spare.
-            from twisted.internet import process as twistedProcess
-
-            twistedProcess.reapProcessHandlers[pid] = self  # type: ignore[assignment]
-            return None
-
     def reapProcess(self) -> None:
         """Collect the child's exit status if it has exited."""
         if self.pid is None:
@@ -178,13 +168,9 @@ class ChildProcess:
         pid, self.pid = self.pid, None
         self.status = status
         self._process.returncode = os.waitstatus_to_exitcode(status)
-        if self._exit is not None:
-            self._exit.close()
+        if pid is not None:
+            forgetExit(self._exit, pid)
             self._exit = None
-        elif pid is not None:
-            from twisted.internet import process as twistedProcess
-
-            twistedProcess.reapProcessHandlers.pop(pid, None)
         if self._killTimer is not None:
             self._killTimer.cancel()
             self._killTimer = None
@@ -440,6 +426,36 @@ class ChildProcess:
     def getHost(self) -> Any:
         """The child, for logs."""
         return self
+
+
+def watchExit(child: Any, pid: int) -> ChildExit | None:
+    """Have a child's `reapProcess` called when it has exited.
+
+    Args:
+        child: Has `reactor`, `logPrefix` and `reapProcess`.
+        pid: Its process.
+
+    Returns:
+        What watches it, for `forgetExit`.
+    """
+    try:
+        return ChildExit(child, os.pidfd_open(pid))
+    except (AttributeError, OSError):
+        # Not Linux, or no descriptor to spare.
+        from twisted.internet import process as twistedProcess
+
+        twistedProcess.reapProcessHandlers[pid] = child
+        return None
+
+
+def forgetExit(watching: ChildExit | None, pid: int) -> None:
+    """The child is reaped: watch it no longer."""
+    if watching is not None:
+        watching.close()
+        return
+    from twisted.internet import process as twistedProcess
+
+    twistedProcess.reapProcessHandlers.pop(pid, None)
 
 
 def _reasonOf(status: int) -> Exception:

@@ -2,6 +2,7 @@
 
 Rule: a server of root touches no path itself. A process that is the user does it and hands the
 socket over; so the user reaches by forwarding what they reach from a shell, and nothing else.
+Nobody waits for that process: on a file system of the user's own not even SIGKILL need end it.
 
     connect, listen, remove ─► the account is this process's own: at once, here
                             └► otherwise: a child as the user ─► descriptor over a socket pair
@@ -17,6 +18,7 @@ import os
 import signal
 import socket
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +34,7 @@ from limpet.ssh.forwarding.channels import wordsFor
 from limpet.streams import PromptConnection
 from limpet.unix.accounts import Account, makeIdentityCheck
 from limpet.unix.ports import adoptPort
+from limpet.unix.process import forgetExit, watchExit
 from limpet.wire.numbers import OPEN_CONNECT_FAILED
 
 CONNECT, LISTEN, REMOVE = "connect", "listen", "remove"
@@ -40,7 +43,8 @@ HANDOVER_SECONDS = 10.0
 """How long the child that is the user may take (ours)."""
 
 MAX_HANDOVERS = 4
-"""Children of one login at a time (ours); what more is asked for waits."""
+"""Children of one login at a time (ours), those that have answered and not ended included; what
+more is asked for waits."""
 
 BACKLOG = 128
 """Connections that may wait to be accepted, as on the server's own port."""
@@ -144,7 +148,17 @@ class UnixSockets:
                 return fail()
             return succeed(None if made is None else made.detach())
         account = self._account
-        return self._turns.run(lambda: _Handover(self._reactor, account, action, path).deferred)
+
+        def begin(_: object) -> Deferred[Any]:
+            try:
+                handover = _Handover(self._reactor, account, action, path, self._turns.release)
+            except OSError:
+                self._turns.release()
+                raise
+            return handover.deferred
+
+        turn: Deferred[Any] = self._turns.acquire()
+        return turn.addCallback(begin)
 
 
 class UnixPort:
@@ -169,16 +183,38 @@ class UnixPort:
 
 @implementer(IReadDescriptor)
 class _Handover:
-    """One child that is the user for as long as it takes, and what it sends."""
+    """One child that is the user for as long as it takes, and what it sends.
 
-    def __init__(self, reactor: Any, account: Account, action: str, path: bytes) -> None:
-        self._reactor = reactor
+    Args:
+        reactor: What it runs on.
+        account: Who the child is.
+        action: What it does.
+        path: Where.
+        whenReaped: Called when nothing is left of the child, which may be later than its answer.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        account: Account,
+        action: str,
+        path: bytes,
+        whenReaped: Callable[[], object],
+    ) -> None:
+        self.reactor = reactor
+        self._whenReaped = whenReaped
         self._socket, theirs = socket.socketpair()
         self.deferred: Deferred[Any] = Deferred(lambda _: self._close())
         with theirs:
-            self._pid = os.fork()
+            try:
+                self._pid = os.fork()
+            except OSError:
+                self._socket.close()
+                raise
             if not self._pid:
                 _beTheUser(account, action, path, theirs)
+        self._exit = watchExit(self, self._pid)
+        self._isReaped = False
         self._socket.setblocking(False)
         self._limit = reactor.callLater(HANDOVER_SECONDS, self._ended, errno.ETIMEDOUT)
         reactor.addReader(self)
@@ -223,13 +259,24 @@ class _Handover:
     def _close(self) -> None:
         if self._limit.active():
             self._limit.cancel()
-        self._reactor.removeReader(self)
+        self.reactor.removeReader(self)
         self._socket.close()
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
-        # This waits for no longer than the system takes to end it.
-        with suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
+        if not self._isReaped:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            self.reapProcess()
+
+    def reapProcess(self) -> None:
+        """The child has exited, or may have."""
+        try:
+            pid, _ = os.waitpid(self._pid, os.WNOHANG)
+        except ChildProcessError:
+            # Somebody else in this program collected it.
+            pid = self._pid
+        if pid and not self._isReaped:
+            self._isReaped = True
+            forgetExit(self._exit, pid)
+            self._whenReaped()
 
 
 def _beTheUser(account: Account, action: str, path: bytes, control: socket.socket) -> None:

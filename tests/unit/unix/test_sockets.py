@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from limpet.error import ConchError
+from limpet.unix import sockets as unixSockets
 from limpet.unix.accounts import Account
 from limpet.unix.sockets import MAX_HANDOVERS, UnixSockets
 from tests.descriptors import openDescriptors
@@ -74,6 +75,15 @@ class TestOurOwn:
             result(driver, UnixSockets(driver.reactor).connect(bytes(place / "x"), End()))
 
 
+def hasNoChildren() -> bool:
+    """Whether every child of this process has ended, and is reaped."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    return False
+
+
 @needsRoot
 class TestAnothers:
     """attacks.md, G12: a server of root uses sockets as its user, never as root."""
@@ -100,6 +110,7 @@ class TestAnothers:
         driver.until(lambda: served.made)
         near.transport.write(b"as nobody")
         driver.until(lambda: served.made[0].received == b"as nobody")
+        driver.until(hasNoChildren, "the children's end")
         near.transport.loseConnection()
         driver.until(lambda: served.made[0].ended)
         served.made[0].transport.loseConnection()
@@ -113,13 +124,14 @@ class TestAnothers:
         path = place / "s"
         with pytest.raises(ConchError, match="Permission denied"):
             result(driver, theirs.listen(bytes(path), Ends()))
+        driver.until(hasNoChildren, "the child's end")
         os.chown(place, nobody.uid, nobody.gid)
         port = result(driver, theirs.listen(bytes(path), Ends()))
         details = path.stat()
         assert (details.st_uid, stat.S_IMODE(details.st_mode)) == (nobody.uid, 0o600)
         port.stopListening()
         driver.until(lambda: not path.exists(), "the socket's removal")
-        driver.until(lambda: not driver.reactor.getDelayedCalls(), "the child's end")
+        driver.until(hasNoChildren, "the child's end")
 
     def test_G12_it_removes_nothing_that_the_user_may_not(
         self, driver: Driver, place: Path, nobody: Account
@@ -132,6 +144,7 @@ class TestAnothers:
             ._have("remove", bytes(place / "s"))
             .addErrback(lambda _: None),
         )
+        driver.until(hasNoChildren, "the child's end")
         assert (place / "s").exists()
         port.stopListening()
         driver.turn()
@@ -154,6 +167,7 @@ class TestAnothers:
         assert len(forks) == MAX_HANDOVERS
         driver.until(lambda: len(outcomes) == 20)
         assert len(forks) == 20
+        driver.until(hasNoChildren, "the children's end")
         # What waits for its turn when the login ends has none.
         given = [theirs.connect(bytes(place / "x"), End()) for _ in range(20)]
         for each in given:
@@ -161,6 +175,43 @@ class TestAnothers:
         for each in reversed(given):
             each.cancel()
         assert len(forks) == 20 + MAX_HANDOVERS
+        driver.until(hasNoChildren, "the children's end")
+
+    def test_V4_nobody_waits_for_a_child_that_cannot_be_ended(
+        self, driver: Driver, place: Path, nobody: Account, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A user's own file system (FUSE) can keep a process from being killed; the server has
+        others to serve meanwhile, and no more of them than are bounded."""
+        waits, ends = os.pipe()
+        forks: list[int] = []
+        fork = os.fork
+
+        def counted() -> int:
+            forks.append(1)
+            return fork()
+
+        def stuck(action: str, path: bytes) -> None:
+            os.close(ends)
+            os.read(waits, 1)
+
+        monkeypatch.setattr(os, "fork", counted)
+        monkeypatch.setattr(unixSockets, "perform", stuck)
+        monkeypatch.setattr(unixSockets, "HANDOVER_SECONDS", 0.05)
+        # In place of SIGKILL, which such a process does not see.
+        monkeypatch.setattr(os, "kill", lambda pid, number: None)
+        theirs = UnixSockets(driver.reactor, nobody)
+        outcomes: list[Any] = []
+        for _ in range(MAX_HANDOVERS + 1):
+            theirs.connect(bytes(place / "x"), End()).addBoth(outcomes.append)
+        driver.until(lambda: len(outcomes) == MAX_HANDOVERS, "the end of waiting")
+        assert all(failure.check(ConchError) for failure in outcomes)
+        driver.turn()
+        assert len(forks) == MAX_HANDOVERS
+        assert os.waitpid(-1, os.WNOHANG) == (0, 0)
+        os.close(ends)
+        driver.until(lambda: len(outcomes) == MAX_HANDOVERS + 1, "its turn")
+        driver.until(hasNoChildren, "the children's end")
+        os.close(waits)
 
     def test_no_child_and_no_descriptor_is_left(
         self, driver: Driver, place: Path, nobody: Account
@@ -173,6 +224,5 @@ class TestAnothers:
         given = theirs.connect(bytes(place / "x"), End())
         given.addErrback(lambda _: None)
         given.cancel()
+        driver.until(hasNoChildren, "the children's end")
         assert openDescriptors() == before
-        with pytest.raises(ChildProcessError):
-            os.waitpid(-1, os.WNOHANG)
