@@ -79,7 +79,14 @@ class Account:
         return PurePosixPath(self.shell).name
 
     def isCurrent(self) -> bool:
-        """Whether this process already is this account, with all ids and groups."""
+        """Whether programs of this account are started just so.
+
+        For root, whether this process already is the account, with all ids and groups. An ordinary
+        user's process has the groups that it has: the system's list may have changed since the user
+        logged in, and only root could follow it.
+        """
+        if os.geteuid() != 0:
+            return os.getresuid() == (self.uid,) * 3
         return not _differences(self)
 
 

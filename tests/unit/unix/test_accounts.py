@@ -59,7 +59,22 @@ def test_aChildThatIsSomebodyElseIsFoundOut(monkeypatch: pytest.MonkeyPatch, wro
     monkeypatch.setattr(os, "getgroups", lambda: [1001, 0] if wrong == "groups" else [1001])
     with pytest.raises(NotPermitted, match=wrong):
         makeIdentityCheck(account)()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert not account.isCurrent()
+
+
+@pytest.mark.parametrize("wrong", ["uid", "gid", "groups"])
+def test_anOrdinaryUsersGroupsAreThoseOfTheServer(
+    monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    """Who was put into a group since logging in, or started the server by newgrp(1) or in a
+    container, is that user all the same; only root could change it."""
+    account = Account("someone", 1000, 1000, (1000, 1001), "/", "/bin/sh")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getresuid", lambda: (1000, 1000, 0 if wrong == "uid" else 1000))
+    monkeypatch.setattr(os, "getresgid", lambda: (1001 if wrong == "gid" else 1000,) * 3)
+    monkeypatch.setattr(os, "getgroups", lambda: [1000])
+    assert account.isCurrent() is (wrong != "uid")
 
 
 def test_aChildThatCouldBecomeRootAgainIsFoundOut(monkeypatch: pytest.MonkeyPatch) -> None:
