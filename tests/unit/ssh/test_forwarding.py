@@ -15,6 +15,7 @@ from limpet.avatar import ConchUser
 from limpet.error import ConchError
 from limpet.ssh import forwarding
 from limpet.ssh.forwarding.channels import FORWARDING_MAX_PACKET, FORWARDING_WINDOW, wordsFor
+from limpet.ssh.forwarding.streams import StreamChannel
 from limpet.wire.errors import WireError
 from limpet.wire.fields import NS, Reader, u32
 from limpet.wire.numbers import (
@@ -212,12 +213,56 @@ class TestTheWayOfConch(LoggingTestCase):
         connect(self.reactor)
         assert self.connection.transport.sent() == ["WINDOW_ADJUST"]
 
+    def test_M2_what_waits_is_not_copied_for_each_byte_that_comes(self) -> None:
+        channel = opened(self.connection, Redirected(self.reactor), extra=DIRECT)
+        for _ in range(20_000):
+            self.connection.ssh_CHANNEL_DATA(dataMessage(0, b"x"))
+        assert len(channel._earlyInput._chunks) == 5
+        assert connect(self.reactor).value() == b"HEADER " + b"x" * 20_000
+
     def test_without_a_connection_at_all(self) -> None:
         channel = Connecting(self.reactor)
         channel.channelOpen(b"")
         connect(self.reactor)
         assert isinstance(channel.client, forwarding.SSHForwardingClient)
         assert channel.client.channel is channel
+
+
+class Consumer(Protocol):
+    """Keeps the pieces that it was given, and does what a test wants on each."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.then: Any = lambda: None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.pieces.append(data)
+        self.then()
+
+
+class TestStreams(LoggingTestCase):
+    def setUp(self) -> None:
+        self.protocol = Consumer()
+        address = IPv4Address("TCP", "192.0.2.1", 80)
+        self.channel = StreamChannel(self.protocol, b"direct-tcpip", address)
+        self.channel.channelOpen(b"")
+
+    def test_M2_what_came_in_small_pieces_is_given_in_large_ones(self) -> None:
+        self.channel.pauseProducing()
+        for number in range(200_000):
+            self.channel.dataReceived(b"%d" % (number % 10))
+        self.channel.resumeProducing()
+        assert b"".join(self.protocol.pieces) == b"0123456789" * 20_000
+        assert len(self.protocol.pieces) == 4
+
+    def test_what_comes_meanwhile_overtakes_nothing(self) -> None:
+        self.channel.pauseProducing()
+        self.channel.dataReceived(bytes(100_000))
+        self.protocol.then = lambda: (
+            self.channel.dataReceived(b"late") if len(self.protocol.pieces) == 1 else None
+        )
+        self.channel.resumeProducing()
+        assert b"".join(self.protocol.pieces) == bytes(100_000) + b"late"
 
 
 class TestFactories:

@@ -22,6 +22,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
 from limpet._reactor import getReactor
+from limpet.core.outbound import OutboundBuffer
 from limpet.error import ConchError
 from limpet.ssh.channel import SSHChannel
 from limpet.ssh.forwarding.client import SSHForwardingClient
@@ -198,9 +199,18 @@ class SSHConnectForwardingChannel(SSHChannel):
         super().__init__(*args, **kw)
         self.hostport = hostport
         self.client: Any = None
-        self.clientBuf = b""
+        self._earlyInput = OutboundBuffer()
         self._inputIsOver = False
         self._isGone = False
+
+    @property
+    def clientBuf(self) -> bytes:
+        """A copy of what the peer sent before there was a connection."""
+        return bytes(self._earlyInput)
+
+    @clientBuf.setter
+    def clientBuf(self, data: bytes) -> None:
+        self._earlyInput = OutboundBuffer(data)
 
     def connectOut(self, protocol: SSHForwardingClient) -> Deferred[Any]:
         """Connect to `hostport`.
@@ -274,7 +284,7 @@ class SSHConnectForwardingChannel(SSHChannel):
         elif self.client is not None:
             self.client.transport.write(data)
         elif not self._isGone:
-            self.clientBuf += data
+            self._earlyInput.append(data)
             # No more of it than one window, until there is somebody to take it.
             self.pauseProducing()
 

@@ -14,8 +14,12 @@ from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
+from limpet.core.outbound import OutboundBuffer
 from limpet.ssh.channel import SSHChannel
 from limpet.ssh.forwarding.channels import FORWARDING_MAX_PACKET, FORWARDING_WINDOW
+
+DELIVERED_AT_ONCE = 65536
+"""Most bytes that waited which a protocol is given in one piece (what Twisted's TCP reads)."""
 
 
 class StreamChannel(SSHChannel):
@@ -49,7 +53,7 @@ class StreamChannel(SSHChannel):
         self.connected = False
         self._peer = peer
         self._host = host
-        self._waiting: list[bytes] = []
+        self._waiting = OutboundBuffer()
         self._eofWaits = False
         self._reason: Exception | None = None
         self._isOver = False
@@ -63,7 +67,7 @@ class StreamChannel(SSHChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Give the protocol its data; keep it while it is paused, at most one window."""
-        if self.inputPaused:
+        if self.inputPaused or self._waiting:
             self._waiting.append(data)
         elif not self._isOver:
             self.protocol.dataReceived(data)
@@ -86,7 +90,7 @@ class StreamChannel(SSHChannel):
 
     def _deliver(self) -> None:
         while self._waiting and not self.inputPaused and not self._isOver:
-            self.protocol.dataReceived(self._waiting.pop(0))
+            self.protocol.dataReceived(self._waiting.take(DELIVERED_AT_ONCE))
         if self._waiting or self._isOver or (self.inputPaused and self._reason is None):
             return
         if self._eofWaits:
