@@ -12,6 +12,7 @@ import os
 import pwd
 import stat
 import sys
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -159,7 +160,10 @@ class Files:
         self._startFd = self._openStart(start)
 
     def _openStart(self, start: bytes) -> int:
-        return os.open(start, O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(start, O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        # A server that makes one for each login has no place to close it at.
+        weakref.finalize(self, os.close, fd)
+        return fd
 
     # ── where a path leads ────────────────────────────────────────────────────────────────────
 

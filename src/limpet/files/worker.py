@@ -9,6 +9,7 @@ that the server beside it only passes bytes on.
 
 from __future__ import annotations
 
+import atexit  # noqa: F401 weakref.finalize imports it when it is first used, which is in the jail
 import errno
 import os
 import resource

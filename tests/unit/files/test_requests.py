@@ -487,3 +487,11 @@ def test_handles_of_two_sessions_differ(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     first, second = (FilesAsker(Files(os.fsencode(tmp_path))) for _ in range(2))
     assert handleOf(first.ask(sftp.FXP_OPEN, b"file", 1, {})) != second.open(b"file")
+
+
+def test_no_descriptor_outlives_the_session(make: Make) -> None:
+    with sameDescriptors():
+        asker = make()
+        asker.open(b"new", sftp.FXF_WRITE | sftp.FXF_CREAT)
+        asker.openDirectory(b".")
+        del asker
