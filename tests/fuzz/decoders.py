@@ -18,6 +18,7 @@ from limpet.core import (
     authorizedkeys,
     destinations,
     identification,
+    keyblocklist,
     knownhosts,
     krl,
     moduli,
@@ -57,6 +58,7 @@ from limpet.wire.errors import WireError
 from limpet.wire.fields import MP, NS, Reader, u32, u64
 from tests.keymaking import NOW, allKeys, makeCertificate, makeKey, securityKey
 from tests.suites import PROTECTED
+from tests.unit.core.test_keyblocklist import listOf
 
 Errors = tuple[type[BaseException], ...]
 
@@ -464,8 +466,15 @@ def bindSessions(data: bytes) -> None:
 class NoWorld:
     """Files that include one other, and commands that nobody runs."""
 
-    def include(self, pattern: str, source: lines.Source) -> Iterable[IncludedFile]:
+    version = "Limpet_1.0"
+
+    def include(
+        self, pattern: str, source: lines.Source, settings: Settings | None = None
+    ) -> Iterable[IncludedFile]:
         return [IncludedFile("other", "Port 5\nHost x\nUser y")] if pattern == "a" else []
+
+    def localAddresses(self) -> Iterable[str]:
+        return ["192.0.2.1", "2001:db8::1"]
 
     def matchExec(self, command: str, source: lines.Source, settings: Settings) -> bool | None:
         return None
@@ -558,6 +567,15 @@ def askWhetherRevoked(data: bytes) -> None:
         revocations.isRevoked(blob)
 
 
+def askTheBlocklist(data: bytes) -> None:
+    """The input as a list, and as a key that is looked for in one."""
+    with contextlib.suppress(keyblocklist.BlocklistError):
+        keyblocklist.KeyBlocklist(data).isRevoked(ED25519.blob())
+    _BLOCKLIST.isRevoked(data)
+
+
+_BLOCKLIST = keyblocklist.KeyBlocklist(listOf(*KEYS))
+
 _KRL = b"".join(
     (
         krl.MAGIC + u32(1) + u64(3) + u64(NOW) + u64(0) + NS(b"") + NS(b"a comment"),
@@ -627,7 +645,18 @@ Match all
 """
 _CONFIG_WORDS = (
     *(keyword.name.encode() + b" " for keyword in keywords.KEYWORDS.values()),
-    *(b"Host ", b"Match ", b"Include a", b"final", b"canonical", b"all", b"exec ", b"${HOME}"),
+    *(
+        b"Host ",
+        b"Match ",
+        b"Include a",
+        b"localnetwork ",
+        b"version ",
+        b"final",
+        b"canonical",
+        b"all",
+        b"exec ",
+        b"${HOME}",
+    ),
     *(
         b"%h",
         b"%%",
@@ -1023,6 +1052,13 @@ HARNESSES: tuple[Harness, ...] = (
         (revokedkeys.RevokedKeysError,),
         (_KRL, _LINE + b"\n# comment\n" + _LINE),
         (b"\x20", b"\x21", b"\x22", b"\x23", b"\x01", b"\x02", b"\x03", b"\x05", b"\xff", u64(7)),
+    ),
+    Harness(
+        "list of bad keys",
+        (keyblocklist.numberOf,),
+        askTheBlocklist,
+        (keyblocklist.BlocklistError, BadKeyError),
+        (*BLOBS, *CERTIFICATES, listOf(*KEYS)),
     ),
     Harness(
         "moduli",

@@ -36,10 +36,13 @@ INPUTS = 400
 HANGS_SECONDS = 60
 """After which one input counts as one that a decoder hangs on."""
 
+SHOWN = 2000
+"""How much of what failed is told, in bytes; it is made again by the same numbers."""
+
 DECODER_NAMES = re.compile(
     r"(decode|parse|read[A-Z]|expand|match[A-Z]|faultOf|reached|allows[A-Z]|is[A-Z]\w+Name$)"
     r"|(getNS|getMP|unwrap|recognise|feed|fromString|guessType|judge|publicBlob|nameOf|sanitised"
-    r"|splitLine|splitArguments|splitCommand|verifySignature|encapsulate)$"
+    r"|numberOf|splitLine|splitArguments|splitCommand|verifySignature|encapsulate)$"
 )
 """What functions are called that take apart what somebody else has put together."""
 
@@ -106,7 +109,7 @@ def tryOne(harness: Harness, data: bytes) -> bool:
         with notForEver(data):
             return harness.decode(data)
     except BaseException:
-        print(f"{harness.name}: bytes.fromhex({data.hex()!r})")  # noqa: T201 - what to try again
+        print(f"{harness.name}: bytes.fromhex({data[:SHOWN].hex()!r})")  # noqa: T201
         raise
 
 

@@ -16,6 +16,7 @@ from limpet.checkers.keyfiles import (
 from limpet.checkers.passwords import UNIXPasswordDatabase, verifyCryptedPassword
 from limpet.checkers.protocol import SSHProtocolChecker
 from limpet.checkers.publickeys import SSHPublicKeyChecker, SSHPublicKeyDatabase
+from limpet.checkers.revocations import RevokedKeysFile, UnusableList, blocklistFile
 from limpet.interfaces import IAuthorizedKeysDB
 
 __all__ = [
@@ -26,12 +27,15 @@ __all__ = [
     "InMemorySSHKeyDB",
     "KeyboardInteractiveChecker",
     "KeyboardInteractivePasswordChecker",
+    "RevokedKeysFile",
     "SSHProtocolChecker",
     "SSHPublicKeyChecker",
     "SSHPublicKeyDatabase",
     "UNIXAuthorizedKeysFiles",
     "UNIXPasswordDatabase",
     "UnsafeFile",
+    "UnusableList",
+    "blocklistFile",
     "readAuthorizedKeyFile",
     "readUserFile",
     "verifyCryptedPassword",

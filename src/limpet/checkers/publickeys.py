@@ -5,6 +5,7 @@ verified; only that lets anybody in. What the key forbids goes to the request's 
 there is nowhere for it to go, nobody gets in.
 
     credentials ── blob ──▶ entries of the user ── check(address, now) ──▶ restrictions
+                                                  └─ revoked, weak ──────▶ UnauthorizedLogin
                                                   └─ signature None ─────▶ ValidPublicKey
                                                   └─ verified ───────────▶ user name
 """
@@ -14,13 +15,14 @@ from __future__ import annotations
 import functools
 import pwd
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ISSHPrivateKey
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import defer
+from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
@@ -32,7 +34,10 @@ from limpet.core.authorizedkeys import (
     KeyOptions,
     Restrictions,
 )
+from limpet.core.revokedkeys import Revocations
+from limpet.crypto.fingerprints import displayFingerprint
 from limpet.crypto.signatures import CERTIFICATE_ALGORITHMS
+from limpet.crypto.weakness import weaknessOf
 from limpet.error import ValidPublicKey
 from limpet.ssh.keys import BadKeyError, Certificate, CertificateRejected, Key
 
@@ -66,13 +71,23 @@ class SSHPublicKeyChecker:
     Args:
         keydb: An `IAuthorizedKeysDB`.
         now: The time in seconds since 1970.
+        revocations: Lists of keys that let nobody in, whoever has them in a file of theirs:
+            `RevokedKeysFile`, `parseRevokedKeys`.
     """
 
     credentialInterfaces = (ISSHPrivateKey,)
 
-    def __init__(self, keydb: Any, now: Callable[[], float] = time.time) -> None:
+    _log = Logger()
+
+    def __init__(
+        self,
+        keydb: Any,
+        now: Callable[[], float] = time.time,
+        revocations: Sequence[Revocations] = (),
+    ) -> None:
         self._keydb = keydb
         self._now = now
+        self._revocations = tuple(revocations)
 
     def requestAvatarId(self, credentials: Any) -> defer.Deferred[Any]:
         """Check the credentials.
@@ -88,7 +103,22 @@ class SSHPublicKeyChecker:
         match = self._find(keys, credentials)
         if match is None:
             raise UnauthorizedLogin("Key not authorized")
+        objection = self._objection(match, credentials.blob)
+        if objection is not None:
+            self._log.warn(
+                "the key {key} of {user!r} lets nobody in: {objection}",
+                key=displayFingerprint(match.key.blob()),
+                user=credentials.username[:64].decode("utf-8", "backslashreplace"),
+                objection=objection,
+            )
+            raise UnauthorizedLogin("the key is revoked or weak")
         return _verify(match, credentials)
+
+    def _objection(self, match: _Match, blob: bytes) -> str | None:
+        """Why a key must not be used that would let the user in; None where nothing is known."""
+        if any(revocations.isRevoked(blob) for revocations in self._revocations):
+            return "it is revoked, or what signed it, or it cannot be known whether it is"
+        return _weakness(match.key.blob())
 
     def _find(self, keys: Iterable[Any], credentials: Any) -> _Match | None:
         """The first of the user's keys that these credentials fit and that may be used."""
@@ -125,6 +155,12 @@ def _entry(key: Any) -> AuthorizedKey:
 def _publicKey(blob: bytes) -> Key:
     """The key of a blob that stands in some user's list. Raises BadKeyError."""
     return Key.fromString(blob, type="blob")
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_KEYS)
+def _weakness(blob: bytes) -> str | None:
+    """Why a key in some user's list is none at all; it takes milliseconds to tell."""
+    return weaknessOf(blob)
 
 
 def _byKey(entry: AuthorizedKey, blob: bytes, address: str | None, now: float) -> _Match | None:

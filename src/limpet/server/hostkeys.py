@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from limpet.crypto.entropy import randomBytes
+from limpet.crypto.weakness import weaknessOf
 from limpet.ssh.keys import BadKeyError, EncryptedKeyError, Key
 
 HOST_KEY_NAME = "host_ed25519_key"
@@ -100,6 +101,9 @@ def loadHostKey(path: str | os.PathLike[str]) -> Key:
         raise HostKeyError(f"host key {shown}: {failure}") from None
     if key.isPublic():
         raise HostKeyError(f"host key {shown}: this is a public key, the private one is needed")
+    weakness = weaknessOf(key.blob())
+    if weakness is not None:
+        raise HostKeyError(f"host key {shown}: {weakness}; make another one")
     return key
 
 

@@ -21,7 +21,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from limpet.checkers import AuthorizedKeysFiles, SSHPublicKeyChecker
+from limpet.checkers import (
+    AuthorizedKeysFiles,
+    RevokedKeysFile,
+    SSHPublicKeyChecker,
+    UnusableList,
+    blocklistFile,
+)
 from limpet.core.destinations import Destinations
 from limpet.server.factory import ServeFactory
 from limpet.server.hostkeys import HostKeyError, loadHostKeys, ownHostKey, stateDirectory
@@ -59,7 +65,8 @@ class Server:
 
     Raises:
         HostKeyError: A host key cannot be used.
-        SettingsError: There is nothing to serve at sftp-root.
+        SettingsError: There is nothing to serve at sftp-root, or a list of revoked keys is of no
+            use.
     """
 
     _log = Logger()
@@ -72,6 +79,7 @@ class Server:
         self.settings = settings
         hostKeys = findHostKeys(settings)
         checkRoot(settings)
+        checkRevocations(settings)
         self.realm = UnixSSHRealm(policyOf(settings), reactor, forwardingOf(settings))
         self.portal = self._makePortal(settings)
         self.factory = ServeFactory(reactor, settings, hostKeys, self.portal)
@@ -87,7 +95,10 @@ class Server:
         return list(self.factory.privateKeys.values())
 
     def _makePortal(self, settings: Settings) -> Portal:
-        return Portal(self.realm, [SSHPublicKeyChecker(authorizedKeysOf(settings))])
+        checker = SSHPublicKeyChecker(
+            authorizedKeysOf(settings), revocations=[file for _, file in revocationsOf(settings)]
+        )
+        return Portal(self.realm, [checker])
 
     def start(self) -> list[Address]:
         """Listen.
@@ -119,6 +130,7 @@ class Server:
             settings = self._reload()
             hostKeys = findHostKeys(settings)
             checkRoot(settings)
+            checkRevocations(settings)
         except (SettingsError, HostKeyError) as failure:
             self._log.error("nothing was reloaded: {reason}", reason=str(failure))
             return
@@ -220,6 +232,29 @@ def checkRoot(settings: Settings) -> None:
     path = settings.sftpRoot.replace("%%", "")
     if path and "%" not in path and not os.path.isdir(settings.sftpRoot.replace("%%", "%")):
         raise SettingsError(f"sftp-root: there is no directory {settings.sftpRoot!r}")
+
+
+def revocationsOf(settings: Settings) -> list[tuple[str, RevokedKeysFile]]:
+    """The lists of revoked keys that the settings name, each with the setting's name."""
+    lists = []
+    if settings.revokedKeys:
+        lists.append(("revoked-keys", RevokedKeysFile(settings.revokedKeys)))
+    if settings.badKeys:
+        lists.append(("bad-keys", blocklistFile(settings.badKeys)))
+    return lists
+
+
+def checkRevocations(settings: Settings) -> None:
+    """Make sure that the lists of revoked keys are of use: with one that is not, nobody gets in.
+
+    Raises:
+        SettingsError: One is not; the text says which and why.
+    """
+    for name, file in revocationsOf(settings):
+        try:
+            file.load()
+        except UnusableList as failure:
+            raise SettingsError(f"{name}: {failure}") from None
 
 
 def authorizedKeysOf(settings: Settings) -> AuthorizedKeysFiles:

@@ -91,6 +91,9 @@ class Settings:
         hostKeys: Files of private host keys; none means one of our own making.
         authorizedKeys: Files of keys that let a user in; %h and %u stand for the home and the name
             of the user who logs in, and a relative path begins at that home.
+        revokedKeys: A file of keys and certificates that let nobody in, in one of OpenSSH's forms;
+            empty for none.
+        badKeys: A file of keys whose private half is known, in badkeys' form; empty for none.
         acceptEnv: Variables a client may set: names, or prefixes with a trailing *.
         path: PATH of the sessions; empty for the default.
         allowPty: Whether terminals may be had.
@@ -121,6 +124,8 @@ class Settings:
     listen: tuple[str, ...] = ("127.0.0.1:2222",)
     hostKeys: tuple[str, ...] = ()
     authorizedKeys: tuple[str, ...] = ("%h/.ssh/authorized_keys",)
+    revokedKeys: str = ""
+    badKeys: str = ""
     acceptEnv: tuple[str, ...] = ("LANG", "LC_*", "TERM", "GIT_PROTOCOL")
     path: str = ""
     allowPty: bool = True
@@ -257,6 +262,10 @@ _KINDS: Mapping[type, Callable[[Any], Any]] = {
 
 def _check(settings: Settings) -> None:
     """Refuse what has the right type and makes no sense."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if isinstance(value, str | tuple) and any("\0" in text for text in value):
+            raise SettingsError(f"{settingName(field.name)}: there is a NUL in it")
     try:
         settings.addresses()
     except SettingsError as failure:

@@ -15,12 +15,13 @@ from twisted.internet import defer
 from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 
-from limpet.checkers import InMemorySSHKeyDB, SSHPublicKeyChecker, SSHPublicKeyDatabase
+from limpet.checkers import InMemorySSHKeyDB, SSHPublicKeyChecker, SSHPublicKeyDatabase, publickeys
 from limpet.core.authentication import Factors, UserAuthRequest
 from limpet.core.authorizedkeys import AuthorizedKey, KeyOptions, Restrictions
 from limpet.error import ValidPublicKey
 from limpet.ssh.keys import Certificate, Key
 from limpet.ssh.userauth import AuthenticationContext, PublicKeyCredentials
+from tests.keymaking import makeCertificate
 from tests.unit.ssh.userauth.doubles import Transport
 
 KEY = Key.generate("ed25519")
@@ -109,6 +110,58 @@ def test_restrictionsWithNowhereToGo() -> None:
     assert outcome(checker(KEY.public()), plain) == b"alice"
     restricted = checker(entry(restrictions=Restrictions(allowPty=False)))
     assert outcome(restricted, plain) is UnauthorizedLogin
+
+
+class Revoking:
+    """A list of what is revoked."""
+
+    def __init__(self, *blobs: bytes) -> None:
+        self.blobs = blobs
+        self.asked: list[bytes] = []
+
+    def isRevoked(self, blob: bytes) -> bool:
+        self.asked.append(blob)
+        return blob in self.blobs
+
+
+def revoking(*lists: Any) -> SSHPublicKeyChecker:
+    authority = AuthorizedKey(OTHER.sshType(), OTHER.public().blob(), KeyOptions(isAuthority=True))
+    keys = InMemorySSHKeyDB({b"alice": [entry(), authority]})
+    return SSHPublicKeyChecker(keys, lambda: 1_000_000.0, lists)
+
+
+def test_F3_aRevokedKeyLetsNobodyInAndWouldNotDo() -> None:
+    listed = Revoking(KEY.public().blob())
+    for lists in ([listed], [Revoking(), listed], [listed, Revoking()]):
+        check = revoking(*lists)
+        assert outcome(check, credentials()) is UnauthorizedLogin
+        assert outcome(check, credentials(signed=False)) is UnauthorizedLogin
+    assert outcome(revoking(Revoking(OTHER.public().blob())), credentials()) == b"alice"
+
+
+def test_F3_ofACertificateTheWholeIsAskedAbout() -> None:
+    """The list finds the key in it, its number and its authority by itself."""
+    subject = Key.generate("ed25519")
+    blob = makeCertificate(subject, OTHER)
+    name = b"ssh-ed25519-cert-v01@openssh.com"
+    shown = credentials(subject, blob=blob, algorithm=name)
+    none = Revoking()
+    assert outcome(revoking(none), shown) == b"alice"
+    assert none.asked == [blob]
+    assert outcome(revoking(Revoking(blob)), shown) is UnauthorizedLogin
+
+
+def test_whatNobodyHasInAFileIsNotLookedFor() -> None:
+    listed = Revoking()
+    assert outcome(revoking(listed), credentials(Key.generate("ed25519"))) is UnauthorizedLogin
+    assert listed.asked == []
+
+
+def test_D13_aKeyThatCanBeComputedLetsNobodyIn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publickeys, "weaknessOf", lambda blob: "it is weak")
+    key = Key.generate("ed25519")
+    assert outcome(checker(key.public()), credentials(key)) is UnauthorizedLogin
+    assert outcome(checker(key.public()), credentials(key, signed=False)) is UnauthorizedLogin
 
 
 def test_firstUsableEntryCounts() -> None:

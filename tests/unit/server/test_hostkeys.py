@@ -120,6 +120,14 @@ def test_aPublicKeyIsNotEnough(tmp_path: Path) -> None:
         loadHostKey(path)
 
 
+def test_D13_aKeyThatCanBeComputedIsNotUsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hostkeys, "weaknessOf", lambda blob: "an RSA key that can be computed")
+    with pytest.raises(HostKeyError, match="can be computed; make another one"):
+        loadHostKey(made(tmp_path / "key"))
+
+
 def test_F8_aFileWithoutEndIsNotRead(tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(b"x" * (hostkeys.MAX_KEY_FILE + 1))

@@ -11,9 +11,17 @@ from typing import Any
 import pytest
 
 from limpet.server.hostkeys import HostKeyError, ownHostKey
-from limpet.server.service import LAST_WORDS_SECONDS, ListenFailed, Server, authorizedKeysOf
+from limpet.server.service import (
+    LAST_WORDS_SECONDS,
+    ListenFailed,
+    Server,
+    authorizedKeysOf,
+    revocationsOf,
+)
 from limpet.server.settings import Address, Settings, SettingsError
 from limpet.ssh.keys import Key
+from tests.keymaking import makeKey
+from tests.unit.core.test_keyblocklist import listOf
 from tests.unit.unix.driving import Driver, driver
 
 __all__ = ["driver"]
@@ -116,6 +124,40 @@ def test_theOwnKeyIsUsedWhereNoneIsNamed(rig: Rig, tmp_path: Path) -> None:
 def test_aBadKeyStopsTheStart(driver: Driver, tmp_path: Path) -> None:
     with pytest.raises(HostKeyError):
         Server(driver.reactor, Settings(listen=HERE, hostKeys=(str(tmp_path / "none"),)))
+
+
+class TestRevokedKeys:
+    """Lists of keys that let nobody in: of no use, they stop the start and change nothing later."""
+
+    @pytest.mark.parametrize("setting", ["revoked-keys", "bad-keys"])
+    def test_aListOfNoUseStopsTheStart(self, driver: Driver, tmp_path: Path, setting: str) -> None:
+        path = tmp_path / "list"
+        isRevoked = setting == "revoked-keys"
+        settings = Settings(revokedKeys=str(path)) if isRevoked else Settings(badKeys=str(path))
+        with pytest.raises(SettingsError, match=f"{setting}: .*list: No such file"):
+            Server(driver.reactor, settings)
+        path.write_bytes(b"noise")
+        with pytest.raises(SettingsError, match=f"{setting}: .*list: "):
+            Server(driver.reactor, settings)
+
+    def test_aReloadTakesAListOrChangesNothing(self, rig: Rig, tmp_path: Path) -> None:
+        path = tmp_path / "list"
+        before = rig.server.portal
+        rig.next = Settings(listen=HERE, revokedKeys=str(path))
+        rig.server.reload()
+        assert rig.server.portal is before
+        path.write_bytes(b"")
+        rig.server.reload()
+        assert rig.server.portal is not before
+
+    def test_theCheckerAsksBoth(self, tmp_path: Path) -> None:
+        key, other = makeKey(), makeKey(number=1)
+        revoked, bad = tmp_path / "revoked", tmp_path / "bad"
+        revoked.write_bytes(key.public().toString("openssh"))
+        bad.write_bytes(listOf(other))
+        lists = revocationsOf(Settings(revokedKeys=str(revoked), badKeys=str(bad)))
+        said = [[file.isRevoked(blob) for _, file in lists] for blob in (key.blob(), other.blob())]
+        assert said == [[True, False], [False, True]]
 
 
 class TestReload:

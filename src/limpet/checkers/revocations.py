@@ -1,0 +1,143 @@
+"""Files of keys that let nobody in any more: looked at on each login, read when they have changed.
+
+Rule: what cannot be read revokes everything. A list that is missing, cut short or not understood
+may hold the very key that is shown.
+
+    checker ── isRevoked(blob) ──▶ RevokedKeysFile ── changed? ──▶ read, parse ──▶ the answer
+                                                  └── unreadable: True, and the log says why
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from twisted.logger import Logger
+
+from limpet.core import keyblocklist, revokedkeys
+from limpet.core.keyblocklist import BlocklistError, KeyBlocklist
+from limpet.core.revokedkeys import Revocations, RevokedKeysError, parseRevokedKeys
+
+SETTLED_SECONDS = 2.0
+"""A file that was changed less than this before it was read is read again the next time: clocks of
+file systems are coarse, and a second change may leave the same time (ours)."""
+
+READ_SIZE = 1 << 20
+
+
+class UnusableList(Exception):
+    """A list that cannot be used; the text names its file and says why."""
+
+
+class _Version(NamedTuple):
+    """By what a file's change is noticed."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> _Version:
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+class RevokedKeysFile:
+    """One file of keys that are revoked, in any form.
+
+    Args:
+        path: The file.
+        parse: Makes of its bytes what answers; raises ValueError where it cannot.
+        limit: Most bytes that it may have.
+        now: Seconds since 1970.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        path: str,
+        parse: Callable[[bytes], Revocations] = parseRevokedKeys,
+        limit: int = revokedkeys.MAX_FILE_LENGTH,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._parse = parse
+        self._limit = limit
+        self._now = now
+        self._version: _Version | None = None
+        self._list: Revocations | None = None
+        self._told: str | None = None
+
+    def isRevoked(self, blob: bytes) -> bool:
+        """Whether a key or certificate may not be used; so for all where the file is of no use.
+
+        Raises:
+            BadKeyError: The blob is damaged.
+        """
+        try:
+            found = self.load()
+        except UnusableList as failure:
+            if str(failure) != self._told:
+                self._log.error("nobody is let in by a key: {reason}", reason=str(failure))
+                self._told = str(failure)
+            return True
+        self._told = None
+        return found.isRevoked(blob)
+
+    def load(self) -> Revocations:
+        """What the file says now.
+
+        Raises:
+            UnusableList: Nobody knows.
+        """
+        try:
+            if self._list is None or self._version != _Version.of(os.stat(self._path)):
+                self._read()
+        except OSError as failure:
+            self._list = None
+            raise UnusableList(f"{self._path}: {failure.strerror}") from None
+        except (RevokedKeysError, BlocklistError) as failure:
+            self._list = None
+            raise UnusableList(f"{self._path}: {failure}") from None
+        if self._list is None:
+            raise UnusableList(f"{self._path}: changed while it was read")
+        return self._list
+
+    def _read(self) -> None:
+        self._list = None
+        # Not to wait for the writer of a FIFO that somebody put there.
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            before = os.fstat(descriptor)
+            if not stat.S_ISREG(before.st_mode):
+                raise RevokedKeysError("not a file")
+            data = self._readAll(descriptor)
+            after = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        if _Version.of(before) != _Version.of(after):
+            return
+        self._list = self._parse(data)
+        isSettled = self._now() - after.st_mtime >= SETTLED_SECONDS
+        self._version = _Version.of(after) if isSettled else None
+
+    def _readAll(self, descriptor: int) -> bytes:
+        pieces: list[bytes] = []
+        left = self._limit + 1
+        while left > 0:
+            piece = os.read(descriptor, min(left, READ_SIZE))
+            if not piece:
+                return b"".join(pieces)
+            pieces.append(piece)
+            left -= len(piece)
+        raise RevokedKeysError(f"more than {self._limit} bytes")
+
+
+def blocklistFile(path: str) -> RevokedKeysFile:
+    """A list of keys whose private half is known, as badkeys has it (`KeyBlocklist`)."""
+    return RevokedKeysFile(path, KeyBlocklist, keyblocklist.MAX_LENGTH)

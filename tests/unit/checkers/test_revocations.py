@@ -1,0 +1,134 @@
+"""Files of revoked keys: read when they change, and everybody refused where they are of no use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.logger import LogEvent, globalLogPublisher
+
+from limpet.checkers import RevokedKeysFile, UnusableList, blocklistFile
+from limpet.checkers.revocations import SETTLED_SECONDS
+from limpet.ssh.keys import Key
+from tests.keymaking import makeKey
+from tests.unit.core.test_keyblocklist import listOf
+
+KEY, OTHER = makeKey(), makeKey(number=1)
+
+
+def lineOf(*keys: Key) -> bytes:
+    return b"".join(key.public().toString("openssh") + b"\n" for key in keys)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "revoked"
+    path.write_bytes(lineOf(KEY))
+    return path
+
+
+@pytest.fixture
+def log() -> Iterator[list[LogEvent]]:
+    events: list[LogEvent] = []
+    observer: Any = events.append
+    globalLogPublisher.addObserver(observer)
+    yield events
+    globalLogPublisher.removeObserver(observer)
+
+
+def errorsIn(log: list[LogEvent]) -> list[str]:
+    return [str(event["reason"]) for event in log if "reason" in event]
+
+
+def test_what_is_listed(path: Path) -> None:
+    file = RevokedKeysFile(str(path))
+    assert file.isRevoked(KEY.blob())
+    assert not file.isRevoked(OTHER.blob())
+
+
+def test_a_change_counts_from_the_next_question_on(path: Path) -> None:
+    file = RevokedKeysFile(str(path))
+    assert not file.isRevoked(OTHER.blob())
+    path.write_bytes(lineOf(KEY, OTHER))
+    assert file.isRevoked(OTHER.blob())
+    path.write_bytes(b"")
+    assert not file.isRevoked(OTHER.blob())
+
+
+def test_a_change_that_leaves_size_and_time_counts(path: Path) -> None:
+    """While the file is young; later no file system gives two changes the same time."""
+    file = RevokedKeysFile(str(path))
+    before = path.stat()
+    assert not file.isRevoked(OTHER.blob())
+    path.write_bytes(lineOf(OTHER))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.isRevoked(OTHER.blob())
+
+
+def test_an_old_file_is_read_once(path: Path) -> None:
+    parsed: list[bytes] = []
+
+    class Nobody:
+        def isRevoked(self, blob: bytes) -> bool:
+            return False
+
+    def parse(data: bytes) -> Nobody:
+        parsed.append(data)
+        return Nobody()
+
+    file = RevokedKeysFile(str(path), parse, now=lambda: path.stat().st_mtime + SETTLED_SECONDS)
+    for _ in range(3):
+        assert not file.isRevoked(KEY.blob())
+    assert len(parsed) == 1
+
+
+@pytest.mark.parametrize("what", ["gone", "directory", "fifo", "noise", "too long"])
+def test_F3_without_a_list_everything_is_revoked(
+    path: Path, what: str, log: list[LogEvent]
+) -> None:
+    file = RevokedKeysFile(str(path), limit=100_000)
+    assert not file.isRevoked(OTHER.blob())
+    path.unlink()
+    if what == "directory":
+        path.mkdir()
+    elif what == "fifo":
+        os.mkfifo(path)
+    elif what == "noise":
+        path.write_bytes(b"no key\n")
+    elif what == "too long":
+        path.write_bytes(b"# x\n" * 30_000)
+    assert file.isRevoked(OTHER.blob())
+    assert file.isRevoked(OTHER.blob())
+    (told,) = errorsIn(log)
+    assert str(path) in told
+    with pytest.raises(UnusableList, match="revoked"):
+        file.load()
+    if path.is_dir():
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
+    path.write_bytes(lineOf(KEY))
+    assert not file.isRevoked(OTHER.blob())
+
+
+def test_each_new_reason_is_told_once(path: Path, log: list[LogEvent]) -> None:
+    file = RevokedKeysFile(str(path))
+    path.unlink()
+    for _ in range(3):
+        assert file.isRevoked(OTHER.blob())
+    path.write_bytes(b"noise\n")
+    assert file.isRevoked(OTHER.blob())
+    assert len(errorsIn(log)) == 2
+
+
+def test_D13_a_list_of_known_keys(tmp_path: Path) -> None:
+    path = tmp_path / "blocklist.dat"
+    path.write_bytes(listOf(KEY))
+    file = blocklistFile(str(path))
+    assert file.isRevoked(KEY.blob())
+    assert not file.isRevoked(OTHER.blob())
+    path.write_bytes(b"noise")
+    assert file.isRevoked(OTHER.blob())
