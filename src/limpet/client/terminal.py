@@ -4,7 +4,8 @@ Rule: whoever changes a terminal's modes puts them back, however the client ends
 of another party's words are characters that no terminal acts on (attacks.md J5).
 
 A question is asked on /dev/tty and never on standard input or output, which may be files. Where
-there is no terminal nobody is asked. RFC 4254 sections 6.2, 6.7 and 8.
+there is no terminal, nobody is asked but by the program of SSH_ASKPASS. RFC 4254 sections 6.2, 6.7
+and 8.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from limpet.client.askpass import Askpass, AskpassQuestion
 from limpet.client.interaction import IUserInterface, NobodyToAsk
 from limpet.ttymodes import TTY_OP_ISPEED, TTY_OP_OSPEED, TTYMODES
 from limpet.wire.requests import Geometry, packModes
@@ -36,6 +38,9 @@ NO_CHARACTER = 255
 
 UNKNOWN_GEOMETRY: Geometry = (0, 0, 0, 0)
 """The size of what does not tell its size (RFC 4254 section 6.2: zero is to be ignored)."""
+
+MAX_TRIES = 10
+"""How often a question for yes or no is asked (ours): a program may answer the same for ever."""
 
 AGAIN = b"Please type 'yes', 'no' or the fingerprint: "
 
@@ -256,6 +261,7 @@ class TerminalInterface:
         tell: Takes text that ends with a newline and shows it; standard error, as a rule.
         mayAsk: Whether anybody may be asked (BatchMode forbids it).
         path: The terminal.
+        askpass: The program that asks where there is no terminal, or in its place.
     """
 
     def __init__(
@@ -264,13 +270,15 @@ class TerminalInterface:
         tell: Callable[[str], object],
         mayAsk: bool = True,
         path: str = CONTROLLING_TERMINAL,
+        askpass: Askpass | None = None,
     ) -> None:
         self._reactor = reactor
         self._tell = tell
         self._mayAsk = mayAsk
         self._path = path
+        self._askpass = askpass
         self._lock = defer.DeferredLock()
-        self._question: Question | None = None
+        self._question: Question | AskpassQuestion | None = None
 
     def warn(self, text: bytes) -> None:
         self._tell(shownText(text).rstrip("\n") + "\n")
@@ -284,32 +292,54 @@ class TerminalInterface:
     def prompt(self, text: bytes) -> defer.Deferred[bool]:
         """Ask until the answer is yes or no, or a fingerprint, which means yes if `text` has it."""
         words = text.split()
+        left = MAX_TRIES
 
         def judge(answer: bytes) -> Any:
+            nonlocal left
+            left -= 1
             answer = answer.strip()
             if answer.lower() in (b"yes", b"no"):
                 return answer.lower() == b"yes"
             if answer.startswith(b"SHA256:"):
                 return any(word.rstrip(b".,") == answer for word in words)
-            return self.ask(AGAIN, echo=True).addCallback(judge)
+            return left > 0 and self.ask(AGAIN, echo=True).addCallback(judge)
 
         return self.ask(text, echo=True).addCallback(judge)
 
     def _askNow(self, text: str, echo: bool) -> defer.Deferred[bytes]:
         if not self._mayAsk:
             return defer.fail(NobodyToAsk("BatchMode allows no questions"))
+        if self._askpass is not None and self._askpass.isPreferred:
+            return self._askByProgram(self._askpass.program, text)
+        try:
+            self._question = self._askOnTerminal(text, echo)
+        except NobodyToAsk as reason:
+            if self._askpass is None:
+                return defer.fail(reason)
+            return self._askByProgram(self._askpass.program, text)
+        return self._question.answer.addBoth(self._asked)
+
+    def _askOnTerminal(self, text: str, echo: bool) -> Question:
         try:
             # Opened anew: not blocking is then this descriptor's own, not that of other programs.
             flags = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
             terminal = os.open(self._path, flags)
         except OSError:
-            return defer.fail(NobodyToAsk("there is no terminal to ask on"))
+            raise NobodyToAsk("there is no terminal to ask on") from None
         try:
-            question = self._question = Question(self._reactor, terminal, text, echo)
+            return Question(self._reactor, terminal, text, echo)
         except (termios.error, OSError):
             os.close(terminal)
-            return defer.fail(NobodyToAsk(f"{self._path} is no terminal"))
-        return question.answer.addBoth(self._asked)
+            raise NobodyToAsk(f"{self._path} is no terminal") from None
+
+    def _askByProgram(self, program: str, text: str) -> defer.Deferred[bytes]:
+        try:
+            self._question = AskpassQuestion(self._reactor, program, text)
+        except (OSError, ValueError) as failure:
+            why = f"cannot start {program} (SSH_ASKPASS): {getattr(failure, 'strerror', failure)}"
+            self.warn(why.encode("utf-8", "backslashreplace"))
+            return defer.fail(NobodyToAsk(why))
+        return self._question.answer.addBoth(self._asked)
 
     def _asked(self, result: Any) -> Any:
         self._question = None

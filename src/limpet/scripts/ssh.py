@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 
 from limpet._reactor import getReactor
 from limpet._version import __version__
+from limpet.client.askpass import askpassOf
 from limpet.client.attaching import (
     OWN_FAILURE,
     STDERR,
@@ -225,7 +226,12 @@ class Login:
         self._config = config
         self._invocation = invocation
         self._messages = messages
-        self._ui = TerminalInterface(reactor, self._tellText, mayAsk=not config.batchMode)
+        self._ui = TerminalInterface(
+            reactor,
+            self._tellText,
+            mayAsk=not config.batchMode,
+            askpass=askpassOf(os.environ),
+        )
         self._connecting: defer.Deferred[ClientConnection] | None = None
         self._connection: ClientConnection | None = None
         self._channel: AttachedChannel | None = None

@@ -6,6 +6,7 @@ Rule: what a person is asked or told while connecting goes to the terminal and s
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from limpet._reactor import getReactor
+from limpet.client.askpass import askpassOf
 from limpet.client.config import ClientConfig, ConfigError, loadClientConfig
 from limpet.client.connecting import ClientConnection, connect
 from limpet.client.errors import ClientError
@@ -93,7 +95,10 @@ class Transfers:
 
     async def _open(self, config: ClientConfig) -> RemoteFiles:
         ui = self._ui = TerminalInterface(
-            self.thread.reactor, self.messages.say, mayAsk=not config.batchMode
+            self.thread.reactor,
+            self.messages.say,
+            mayAsk=not config.batchMode,
+            askpass=askpassOf(os.environ),
         )
         try:
             connection = await connect(self.thread.reactor, config, ui)
