@@ -2,7 +2,7 @@
 
     python examples/sftpServer.py PORT HOST_KEY AUTHORIZED_KEYS
 
-Every connection has the same files; they are gone when the program ends.
+Every connection has the same files, a gibibyte in all; they are gone when the program ends.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from limpet.ssh.session import SSHSession
 reactor: Any = installed
 FILES: dict[bytes, bytearray] = {b"/welcome.txt": bytearray(b"Hello!\n")}
 STARTED = int(time.time())
+SPACE = 2**30
+"""How many bytes all files may have together: they are this program's memory."""
 
 
 def attrsOf(path: bytes) -> dict[str, int]:
@@ -61,16 +63,25 @@ class MemoryFile:
         return bytes(self.data[offset : offset + length])  # empty is the end of the file
 
     def writeChunk(self, offset: int, data: bytes) -> None:
-        if offset + len(data) > 2**24:
-            raise SFTPError(FX_FAILURE, "files have at most 16 MiB here")
+        self._makeRoom(offset + len(data))
         self.data.extend(bytes(max(0, offset - len(self.data))))
         self.data[offset : offset + len(data)] = data
+
+    def _makeRoom(self, size: int) -> None:
+        if size - len(self.data) > SPACE - sum(map(len, FILES.values())):
+            # OpenSSH's sftp says "Failure" for all that keeps a write from succeeding; others say
+            # what it was.
+            raise SFTPError(FX_FAILURE, f"no space left: all files have {SPACE} bytes together")
 
     def getAttrs(self) -> dict[str, int]:
         return attrsOf(self.path)
 
     def setAttrs(self, attrs: dict[str, Any]) -> None:
-        """Modes and times are of no use here."""
+        """Modes and times are of no use here; a size is."""
+        size = attrs.get("size", len(self.data))
+        self._makeRoom(size)
+        del self.data[size:]
+        self.data.extend(bytes(size - len(self.data)))
 
 
 class Listing(list[tuple[bytes, bytes, dict[str, int]]]):
@@ -110,6 +121,8 @@ class MemoryFiles:
 
     def setAttrs(self, path: bytes, attrs: dict[str, Any]) -> None:
         attrsOf(self.realPath(path))
+        if self.realPath(path) in FILES:
+            MemoryFile(self.realPath(path)).setAttrs(attrs)
 
     def openDirectory(self, path: bytes) -> Listing:
         if self.realPath(path) != b"/":

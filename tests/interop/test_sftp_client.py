@@ -35,7 +35,7 @@ FULL = bool(os.environ.get("LIMPET_FULL"))
 FILES = 10_000 if FULL else 300
 LARGE = (2 << 30 if FULL else 24 << 20) + 12_345
 SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/sftp-server")
-SECONDS = 600 if FULL else 60
+SECONDS = 1800 if FULL else 60
 SERVERS = ("limpet", "openssh", "asyncssh", "paramiko")
 
 COMMANDS.setdefault("paramiko", pythonCommand("tests.interop.paramikoServer"))

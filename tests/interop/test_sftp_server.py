@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +31,8 @@ FILES = 10_000 if FULL else 200
 LARGE = (2048 if FULL else 16) * 1024 * 1024
 MEBIBYTE = 1024 * 1024
 Result = TypeVar("Result")
+
+pytestmark = pytest.mark.timeout(2 * SECONDS if FULL else 300)
 
 ODD_NAMES = [
     b"new\nline",
@@ -568,7 +570,8 @@ def test_the_example_of_docs_sftp(work: Workplace, tmp_path: Path) -> None:
         poll(lambda: listens(port) or process.poll() is not None, SECONDS, "the example listens")
         assert process.poll() is None, log.read_text()
         host = Host(work, Server("example", port, process, log))
-        (tmp_path / "file").write_bytes(data := os.urandom(3_000_000))
+        # More than any message, window or share of a session.
+        (tmp_path / "file").write_bytes(data := os.urandom(20_000_000))
         text = sftp(
             host,
             f"ls -l\nget welcome.txt {tmp_path}/\nput {tmp_path}/file there\n"
@@ -577,6 +580,17 @@ def test_the_example_of_docs_sftp(work: Workplace, tmp_path: Path) -> None:
         assert (tmp_path / "welcome.txt").read_bytes() == b"Hello!\n"
         assert (tmp_path / "back").read_bytes() == data
         assert text.count("moved") >= 3
+        paramiko = requireModule("paramiko")
+        transport = paramiko.Transport(("127.0.0.1", port))
+        with closing(transport):
+            key = paramiko.Ed25519Key(filename=str(work.clientKey))
+            transport.connect(username=work.user, pkey=key)
+            files = paramiko.SFTPClient.from_transport(transport)
+            files.truncate("welcome.txt", 3)
+            with pytest.raises(OSError, match="no space left: all files have 1073741824 bytes"):
+                files.truncate("welcome.txt", 2**40)
+            with files.open("welcome.txt") as file:
+                assert file.read() == b"Hel"
         assert "Traceback" not in log.read_text()
     finally:
         process.terminate()
