@@ -8,6 +8,9 @@ import pytest
 
 from limpet.core.rekey import RekeyPolicy
 from limpet.ssh.connection import SSHConnection
+from limpet.wire import numbers as n
+from limpet.wire.fields import NS, u32
+from tests.pair.attacker import Attacker
 from tests.pair.harness import Portions, randomPortions, singleBytes, whole
 from tests.pair.stack import OUTPUT_SIZE, CommandChannel, Stack, pattern
 
@@ -58,6 +61,28 @@ def test_inputIsEchoed(portions: Portions) -> None:
     assert bytes(channel.out) == sent
     assert channel.status == 0
     assert channel.events[-3:] == ["eof", "exit-status", "closed"]
+
+
+@pytest.mark.parametrize("before", [[], [(b"pty-req", NS(b"vt100") + bytes(16) + NS(b"\0"))]])
+def test_inputThatEndsBeforeTheProgramBegins(before: list[tuple[bytes, bytes]]) -> None:
+    """A client need not wait: the program gets what came before it, and hears of its end."""
+    attacker = Attacker().login()
+    attacker.open()
+    for name, body in before:
+        attacker.ask(0, name, body, wantReply=False)
+    attacker.send(n.MSG_CHANNEL_DATA, u32(0) + NS(b"early"))
+    attacker.send(n.MSG_CHANNEL_EOF, u32(0))
+    attacker.run()
+    attacker.take()
+    attacker.ask(0, b"exec", NS(b"echo"))
+    attacker.run()
+    assert attacker.take() == [
+        (n.MSG_CHANNEL_SUCCESS, u32(0)),
+        (n.MSG_CHANNEL_DATA, u32(0) + NS(b"early")),
+        (n.MSG_CHANNEL_EOF, u32(0)),
+        (n.MSG_CHANNEL_REQUEST, u32(0) + NS(b"exit-status") + b"\0" + u32(0)),
+        (n.MSG_CHANNEL_CLOSE, u32(0)),
+    ]
 
 
 def test_manySessionsSideBySide() -> None:

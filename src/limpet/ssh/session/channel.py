@@ -176,6 +176,9 @@ class SSHSession(SSHChannel):
         if not self.areWriting:
             # It wrote more than can go out before we knew whom to pause.
             self.stopWriting()
+        if self.inputEnded:
+            # Behind what came before the program; there was nobody to tell then.
+            self.eofReceived()
 
     def request_pty_req(self, data: bytes) -> int:
         """Prepare a pseudo-terminal.
