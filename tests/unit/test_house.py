@@ -28,6 +28,7 @@ LAYERS: Mapping[str, int] = {
     "wire": 1,
     "crypto": 2,
     "core": 3,
+    "_logger": 4,
     "_reactor": 4,
     "interfaces": 4,
     "error": 4,

@@ -22,10 +22,10 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ISSHPrivateKey
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import defer
-from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
+from limpet._logger import ClassLogger
 from limpet.checkers.keyfiles import UNIXAuthorizedKeysFiles, readAuthorizedKeyFile
 from limpet.core.authorizedkeys import (
     UNRESTRICTED,
@@ -77,7 +77,7 @@ class SSHPublicKeyChecker:
 
     credentialInterfaces = (ISSHPrivateKey,)
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(
         self,

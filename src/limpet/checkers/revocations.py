@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from twisted.logger import Logger
-
+from limpet._logger import ClassLogger
 from limpet.core import keyblocklist, revokedkeys
 from limpet.core.keyblocklist import BlocklistError, KeyBlocklist
 from limpet.core.revokedkeys import Revocations, RevokedKeysError, parseRevokedKeys
@@ -56,7 +55,7 @@ class RevokedKeysFile:
         now: Seconds since 1970.
     """
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(
         self,

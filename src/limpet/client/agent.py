@@ -15,9 +15,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from limpet._logger import ClassLogger
 from limpet._reactor import getReactor
 from limpet.core.agentbinding import Bindings, BindRefused
 from limpet.core.framing import FrameReceiver, packFrame
@@ -182,7 +182,7 @@ class SSHAgentForwardingChannel(SSHChannel):
     connect: Any = staticmethod(connectToAgent)
     whenEnded: Any = None
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -13,9 +13,9 @@ from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.protocol import ClientFactory, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from limpet._logger import ClassLogger
 from limpet._reactor import getReactor
 from limpet.client.errors import shown
 from limpet.core import negotiation
@@ -85,7 +85,7 @@ class SSHClientTransport(transport.SSHClientTransport):
 
     supportedKeyExchanges = list(negotiation.ALL_MODERN.keyExchanges)
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(self, factory: SSHClientFactory) -> None:
         self.factory = factory

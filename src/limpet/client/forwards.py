@@ -33,10 +33,10 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from limpet._logger import ClassLogger
 from limpet.client.errors import ClientError, shown
 from limpet.client.socksproxy import SocksChannel, SocksFactory
 from limpet.core.destinations import MAX_PORT
@@ -318,7 +318,7 @@ class Forwards:
         open: What is under way.
     """
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(
         self,

@@ -16,9 +16,9 @@ from dataclasses import replace
 from typing import Any
 
 from twisted.internet import defer
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from limpet._logger import ClassLogger
 from limpet.client.config import ClientConfig
 from limpet.client.errors import HostKeyRefused, shown
 from limpet.client.hostkeys import (
@@ -29,7 +29,6 @@ from limpet.client.hostkeys import (
     readRevokedKeys,
 )
 from limpet.core.knownhosts import KnownHost, Marker, Verdict, hashName, judge
-from limpet.core.revokedkeys import RevokedKeyList
 from limpet.crypto.errors import BadKeyError
 from limpet.crypto.key import Key
 from limpet.crypto.signatures import (
@@ -61,7 +60,7 @@ class HostKeyUpdates:
         clock: The time, in seconds since 1970.
     """
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(
         self,
@@ -101,7 +100,8 @@ class HostKeyUpdates:
         shownBlob = self._service.transport.hostKeyBlob
         if shownBlob not in blobs or not config.userKnownHostsFiles:
             return []
-        check = checkHostKey(config, shownBlob, self._clock())
+        # Only a file vouches here; a command would keep the reactor waiting.
+        check = checkHostKey(replace(config, knownHostsCommand=None), shownBlob, self._clock())
         entry = check.entry
         # What vouches has to be a line of the user's own, for this host and not for many.
         if (
@@ -113,12 +113,11 @@ class HostKeyUpdates:
         ):
             return []
         entries, _ = readKnownHosts([*config.userKnownHostsFiles, *config.globalKnownHostsFiles])
-        path = config.revokedHostKeys
-        revocations = RevokedKeyList() if path is None else readRevokedKeys(path)
+        revocations = [readRevokedKeys(path) for path in config.revokedHostKeys]
         found: list[Key] = []
         for blob in blobs:
             key = self._acceptable(blob)
-            if key is None or key in found or revocations.isRevoked(blob):
+            if key is None or key in found or any(one.isRevoked(blob) for one in revocations):
                 continue
             if judge(entries, hostKeyName(config), blob).verdict is Verdict.CHANGED:
                 found.append(key)

@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from twisted.logger import Logger
 from twisted.python.util import runAsEffectiveUser
 
+from limpet._logger import ClassLogger
 from limpet.openssh_compat.primes import parseModuliFile
 from limpet.ssh.factory import SSHFactory
 from limpet.ssh.keys import BadKeyError, EncryptedKeyError, Key
@@ -32,7 +32,7 @@ class OpenSSHFactory(SSHFactory):
     dataRoot: str | os.PathLike[str] = "/usr/local/etc"
     moduliRoot: str | os.PathLike[str] = "/usr/local/etc"
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def getPublicKeys(self) -> dict[bytes, Key]:
         """The public host keys, by key type."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.logger import Logger
-
+from limpet._logger import ClassLogger
 from limpet.core.negotiation import PROFILES
 from limpet.server.limits import SourceLimit
 from limpet.server.settings import Settings
@@ -88,7 +87,7 @@ class ServeFactory(SSHFactory):
     protocol = ServeTransport
     noisy = False
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(
         self, reactor: Any, settings: Settings, hostKeys: dict[bytes, Key], portal: Any

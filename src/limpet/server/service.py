@@ -19,8 +19,8 @@ from typing import Any
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.logger import Logger
 
+from limpet._logger import ClassLogger
 from limpet.checkers import (
     AuthorizedKeysFiles,
     RevokedKeysFile,
@@ -69,7 +69,7 @@ class Server:
             use.
     """
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(
         self, reactor: Any, settings: Settings, reload: Callable[[], Settings] | None = None

@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITra
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from limpet._logger import ClassLogger
 from limpet.core.outbound import OutboundBuffer
 from limpet.core.windows import DEFAULT_MAX_PACKET, DEFAULT_WINDOW, MAX_PIECE, creditDue
 
@@ -64,7 +65,7 @@ class SSHChannel:
     """
 
     name: bytes | None = None
-    _log: ClassVar[Logger] = Logger()
+    _log: ClassVar[Logger] = ClassLogger()
 
     def __init__(
         self,

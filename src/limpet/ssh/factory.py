@@ -12,8 +12,8 @@ from typing import Any
 
 from twisted.internet import protocol
 from twisted.internet.interfaces import IAddress
-from twisted.logger import Logger
 
+from limpet._logger import ClassLogger
 from limpet.core.errors import KeyExchangeFailed
 from limpet.core.negotiation import AlgorithmLists
 from limpet.error import ConchError
@@ -48,7 +48,7 @@ class SSHFactory(protocol.Factory):
     privateKeys: dict[bytes, Any]
     primes: Mapping[int, Any] | None
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def startFactory(self) -> None:
         """Collect the host keys and the moduli.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from twisted.logger import Logger
+from limpet._logger import ClassLogger
 
 
 class SSHService:
@@ -31,7 +31,7 @@ class SSHService:
     protocolMessages: ClassVar[Mapping[int, str]] = {}
     transport: Any = None
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def serviceStarted(self) -> None:
         """The service is active on the transport and may send."""

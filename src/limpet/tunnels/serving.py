@@ -22,9 +22,9 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from limpet._logger import ClassLogger
 from limpet.core.destinations import (
     EVERYWHERE,
     MAX_PORT,
@@ -135,7 +135,7 @@ class ForwardingService:
         lowestPort: The lowest port that the user may listen on.
     """
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(
         self,

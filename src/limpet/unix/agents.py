@@ -17,9 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from limpet._logger import ClassLogger
 from limpet.error import ConchError
 from limpet.ssh.channel import SSHChannel
 from limpet.unix.accounts import Account
@@ -125,7 +125,7 @@ class ForwardedAgent(Factory):
     protocol: Callable[..., Any] = _LocalConnection
     noisy = False
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(self, reactor: Any, account: Account, conn: Any) -> None:
         self.conn = conn

@@ -18,8 +18,7 @@ import tempfile
 from contextlib import suppress
 from typing import Any
 
-from twisted.logger import Logger
-
+from limpet._logger import ClassLogger
 from limpet.unix.accounts import Account
 from limpet.unix.ports import AdoptedUnixPort, adoptPort
 
@@ -72,7 +71,7 @@ class AgentSocket:
         OSError: It cannot be made; nothing is left behind.
     """
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(
         self, reactor: Any, account: Account, factory: Any, path: str | None = None

@@ -16,9 +16,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from limpet._logger import ClassLogger
 from limpet.core.agentkeys import Approval, KeyStore
 from limpet.core.signables import Use
 from limpet.ssh.agent import SSHAgentFactory, SSHAgentServer
@@ -73,7 +73,7 @@ class LocalAgent(SSHAgentFactory):
 
     protocol = LocalConnection
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(
         self,

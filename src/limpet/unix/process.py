@@ -37,10 +37,10 @@ from twisted.internet.interfaces import (
     IProcessTransport,
     IPushProducer,
 )
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from limpet._logger import ClassLogger
 from limpet.descriptors import (
     STDERR,
     STDIN,
@@ -95,7 +95,7 @@ class ChildProcess:
 
     whenEnded: Callable[[ChildProcess], object] | None = None
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(
         self,

@@ -13,11 +13,11 @@ from typing import Any
 from twisted.cred.checkers import ANONYMOUS
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.cred.portal import IRealm
-from twisted.logger import Logger
 from twisted.python.components import registerAdapter
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
+from limpet._logger import ClassLogger
 from limpet._reactor import getReactor
 from limpet.avatar import ConchUser
 from limpet.error import ConchError
@@ -68,7 +68,7 @@ class UnixConchUser(ConchUser):
 
     obeysRestrictions = True
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(
         self,
@@ -261,7 +261,7 @@ class UnixSSHRealm:
             included: what a server that ends has to end.
     """
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(
         self,

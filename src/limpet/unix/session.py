@@ -17,9 +17,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from twisted.logger import Logger
 from zope.interface import implementer
 
+from limpet._logger import ClassLogger
 from limpet.core.authorizedkeys import UNRESTRICTED, Restrictions
 from limpet.descriptors import Gatherer
 from limpet.error import ConchError
@@ -97,7 +97,7 @@ class UnixSession:
         child: The program, once it runs.
     """
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(self, avatar: User) -> None:
         self.avatar = avatar

@@ -19,6 +19,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from limpet._logger import ClassLogger
 from limpet.core.framing import FrameReceiver, packFrame
 from limpet.error import ConchError
 from limpet.wire import agent as wire
@@ -68,7 +69,7 @@ class SSHAgentClient(Protocol):
     """
 
     clock: Any = None
-    _log: ClassVar[Logger] = Logger()
+    _log: ClassVar[Logger] = ClassLogger()
 
     def __init__(self) -> None:
         self._frames = FrameReceiver(wire.MAX_MESSAGE_LENGTH)

@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from limpet._logger import ClassLogger
 from limpet.core.agentbinding import Bindings, BindRefused
 from limpet.core.agentkeys import AgentRefusal, Approval, KeyStore
 from limpet.core.framing import FrameReceiver, packFrame
@@ -73,7 +74,7 @@ class SSHAgentServer(Protocol):
     """
 
     factory: Any = None
-    _log: ClassVar[Logger] = Logger()
+    _log: ClassVar[Logger] = ClassLogger()
 
     def __init__(self) -> None:
         self._frames = FrameReceiver(wire.MAX_MESSAGE_LENGTH)

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from twisted.internet.interfaces import ITransport
 from twisted.internet.protocol import Protocol
-from twisted.logger import Logger
 
+from limpet._logger import ClassLogger
 from limpet.core.framing import FrameReceiver
 from limpet.wire import sftp
 from limpet.wire.errors import BadField
@@ -69,7 +69,7 @@ class FileTransferBase(Protocol):
     """Longest message that is taken, in bytes."""
 
     transport: ITransport | None
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(self) -> None:
         self.version = sftp.VERSION

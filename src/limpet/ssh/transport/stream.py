@@ -24,10 +24,10 @@ from twisted.internet.interfaces import (
     IReactorTime,
     ITransport,
 )
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from limpet._logger import ClassLogger
 from limpet._version import __version__
 from limpet.core.errors import (
     ConnectionTimedOut,
@@ -132,7 +132,7 @@ class MessageTransport(protocol.Protocol):
     incomingCompressionType: bytes = b"none"
 
     messages: ClassVar[Mapping[int, str]] = messages
-    _log = Logger()
+    _log = ClassLogger()
 
     # Set here and not in __init__ or connectionMade, because applications replace both without
     # calling them.

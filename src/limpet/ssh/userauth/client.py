@@ -22,9 +22,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from twisted.internet import defer
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from limpet._logger import ClassLogger
 from limpet.core import authentication
 from limpet.core.authentication import PublicKeyFields
 from limpet.core.errors import LimitExceeded, UnexpectedMessage
@@ -130,7 +130,7 @@ class SSHUserAuthClient(SSHService):
         MSG_USERAUTH_PK_OK: "MSG_USERAUTH_PK_OK",
     }
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(self, user: bytes | str, instance: SSHService) -> None:
         self.user = user.encode("utf-8") if isinstance(user, str) else user

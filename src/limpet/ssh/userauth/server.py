@@ -26,9 +26,9 @@ from twisted.cred.credentials import ISSHPrivateKey, IUsernamePassword
 from twisted.cred.error import LoginFailed, Unauthorized, UnauthorizedLogin, UnhandledCredentials
 from twisted.internet import defer
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from limpet._logger import ClassLogger
 from limpet._reactor import getReactor
 from limpet.core import authentication
 from limpet.core.authentication import AttemptBudget, Factors, UserAuthRequest
@@ -167,7 +167,7 @@ class SSHUserAuthServer(SSHService):
     nextService: bytes | None = None
     method: bytes = b""
 
-    _log = Logger()
+    _log = ClassLogger()
 
     # ── Start and end ─────────────────────────────────────────────────────────────────────────
 
