@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -13,12 +14,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.interop.peers import requirePeer
+from tests.interop.peers import missing, requirePeer
 
 ROOT = Path(__file__).resolve().parents[2]
+APPLICATIONS = Path(__file__).with_name("applications")
+"""Programs for Conch that stand here."""
+ENVIRONMENT = ROOT / ".venv-applications" / "bin"
+"""Where those from PyPI are, and the Python that has them."""
 START_SECONDS = 60.0
 CLIENT_SECONDS = 60.0
 POLL_SECONDS = 0.05
+
+
+def onLimpet(*program: str | Path, algorithms: str = "default") -> list[str | Path]:
+    """The command that runs a program of the applications' environment on Limpet."""
+    if not (ENVIRONMENT / "python").exists():
+        missing("the environment of applications (script/setup applications)")
+    options = ["-m", "limpet.conch", "--algorithms", algorithms]
+    return [ENVIRONMENT / "python", *options, "--", *program]
 
 
 def freePort() -> int:
@@ -49,6 +62,13 @@ class Program:
 
     def printed(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def waitFor(self, words: str) -> None:
+        """Until it has printed them."""
+        deadline = time.monotonic() + START_SECONDS
+        while words not in self.printed():
+            assert time.monotonic() < deadline, self.printed()
+            time.sleep(POLL_SECONDS)
 
     def assertWell(self) -> None:
         """It runs, and has logged no traceback."""
@@ -109,6 +129,40 @@ def _listens(port: int) -> bool:
     return False
 
 
+class Conversation:
+    """What is typed to a program, and what it answers."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._unread = b""
+
+    def type(self, text: bytes) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(text)
+        self._process.stdin.flush()
+
+    def expect(self, words: bytes) -> bytes:
+        """What comes up to these words; they and what is before them are not seen again."""
+        deadline = time.monotonic() + CLIENT_SECONDS
+        while words not in self._unread:
+            more = self._read(deadline)
+            assert more, (words, self._unread)
+            self._unread += more
+        before, words, self._unread = self._unread.partition(words)
+        return before + words
+
+    def end(self) -> tuple[bytes, int]:
+        """End the input; all that still comes, and the exit status."""
+        rest, _ = self._process.communicate(timeout=CLIENT_SECONDS)
+        return self._unread + rest, self._process.returncode
+
+    def _read(self, deadline: float) -> bytes:
+        """The next piece; nothing at its end, or when the time is up."""
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], deadline - time.monotonic())
+        return os.read(self._process.stdout.fileno(), 65536) if ready else b""
+
+
 @dataclass
 class Clients:
     """OpenSSH's clients, set up to log in to one server by password or key."""
@@ -128,32 +182,54 @@ class Clients:
             *(("-i", str(self.key), "-o", "BatchMode=yes") if self.key else ()),
         ]
 
-    def run(self, *command: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Run a client; its password comes from a program, as it has no terminal."""
+    def environment(self) -> dict[str, str]:
+        """What a client sees; its password comes from a program, as it has no terminal."""
         askpass = self.directory / "askpass"
         askpass.write_text(f"#!/bin/sh\necho '{self.password}'\n")
         askpass.chmod(0o700)
+        return environment(
+            self.directory,
+            SSH_ASKPASS=str(askpass),
+            SSH_ASKPASS_REQUIRE="force",
+            DISPLAY=":0",
+            TERM=os.environ.get("TERM", "xterm"),
+        )
+
+    def run(self, *command: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run a client to its end."""
         return subprocess.run(
             [str(part) for part in command],
             input=stdin,
             capture_output=True,
             timeout=CLIENT_SECONDS,
-            env=environment(
-                self.directory,
-                SSH_ASKPASS=str(askpass),
-                SSH_ASKPASS_REQUIRE="force",
-                DISPLAY=":0",
-                TERM=os.environ.get("TERM", "xterm"),
-            ),
+            env=self.environment(),
         )
 
     def ssh(
         self, *arguments: str, options: Sequence[str] = (), stdin: bytes = b""
     ) -> subprocess.CompletedProcess[bytes]:
         """`ssh` with a command, or with a shell where there is none."""
-        destination = f"{self.user}@127.0.0.1"
-        place = ["-p", str(self.port), destination, *arguments]
-        return self.run(requirePeer("ssh"), *options, *self.options(), *place, stdin=stdin)
+        return self.run(*self.sshCommand(options, arguments), stdin=stdin)
+
+    def sshCommand(self, options: Sequence[str], arguments: Sequence[str]) -> list[str]:
+        place = ["-p", str(self.port), f"{self.user}@127.0.0.1"]
+        return [requirePeer("ssh"), *options, *self.options(), *place, *arguments]
+
+    @contextmanager
+    def talking(self, *arguments: str, options: Sequence[str] = ("-tt",)) -> Iterator[Conversation]:
+        """`ssh` with somebody who waits for each answer before typing on."""
+        process = subprocess.Popen(
+            self.sshCommand(options, arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self.environment(),
+        )
+        try:
+            yield Conversation(process)
+        finally:
+            process.kill()
+            process.communicate()
 
     def sftp(self, *lines: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[bytes]:
         """`sftp` with commands, as if they were typed; it stops at the first that fails."""

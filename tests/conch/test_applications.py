@@ -14,19 +14,18 @@ import pytest
 
 from limpet.doctor import Verdict, readTree
 from limpet.ssh.keys import Key, createKeyFiles
-from tests.conch.programs import ROOT, Clients, environment, freePort, started
+from tests.conch.programs import (
+    APPLICATIONS,
+    ENVIRONMENT,
+    Clients,
+    environment,
+    freePort,
+    onLimpet,
+    started,
+)
 from tests.interop.peers import missing
 
-APPLICATIONS = Path(__file__).with_name("applications")
-ENVIRONMENT = ROOT / ".venv-applications" / "bin"
 SIZE = 1_000_000
-
-
-def onLimpet(*program: str | Path) -> list[str | Path]:
-    """The command that runs a program of the applications' environment on Limpet."""
-    if not (ENVIRONMENT / "python").exists():
-        missing("the environment of applications (script/setup applications)")
-    return [ENVIRONMENT / "python", "-m", "limpet.conch", "--", *program]
 
 
 # ── What the doctor says of them before they run ────────────────────────────────────────────────
