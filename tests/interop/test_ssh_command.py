@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -500,6 +500,48 @@ def greeting(port: int, request: bytes = b"") -> bytes:
                 break
             found += piece
         return found
+
+
+def test_in_the_background_names_are_looked_up(sshd: Host, tmp_path: Path) -> None:
+    """The threads that looked up the host's name were the parent's."""
+    port, mark = freePort(), tmp_path / "log"
+    with socket.socket() as far:
+        far.bind(("127.0.0.1", 0))
+        far.listen()
+        target = far.getsockname()[1]
+        done = subprocess.run(
+            [
+                *limpetSsh(sshd, "-f", "-N", "-4", "-E", str(mark), "-o", "HostName=localhost"),
+                *("-o", f"HostKeyAlias=[127.0.0.1]:{sshd.port}"),
+                *("-R", f"127.0.0.1:{port}:localhost:{target}", sshd.destination),
+            ],
+            env=environment(sshd),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, mark.read_text()
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as near:
+                far.settimeout(10)
+                reached, _ = far.accept()
+                with reached:
+                    reached.sendall(b"here")
+                    assert near.recv(100) == b"here"
+        finally:
+            for pid in withArgument(str(mark)):
+                os.kill(pid, signal.SIGTERM)
+
+
+def withArgument(argument: str) -> list[int]:
+    """The processes that were started with an argument."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if argument in path.read_text("utf-8", "surrogateescape").split("\0"):
+                found.append(int(path.parent.name))
+    return found
 
 
 class TestTools:

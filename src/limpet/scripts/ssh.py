@@ -352,6 +352,9 @@ class Login:
         if os.fork():
             os._exit(0)
         os.setsid()
+        # Its threads stayed with the parent, and names would wait for them: the next use makes new
+        # ones.
+        self._reactor.threadpool = None
 
     # ── what runs on the connection ───────────────────────────────────────────────────────────
 
