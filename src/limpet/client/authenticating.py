@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from limpet.client.agent import bindToSession
 from limpet.client.config import ClientConfig
-from limpet.client.errors import AuthenticationFailed, shown
+from limpet.client.errors import AuthenticationFailed, shown, told
 from limpet.client.identities import (
     FileIdentity,
     Identity,
@@ -262,16 +262,17 @@ class ConfiguredUserAuth(SSHUserAuthClient):
                 found.append(readIdentityFile(path))
             except FileNotFoundError:
                 if self.config.identityFilesGiven:
-                    self.ui.warn(f"there is no key {path} (IdentityFile)\n".encode())
+                    self.ui.warn(told(f"there is no key {path} (IdentityFile)\n"))
                 continue
             except EncryptedKeyError:
-                self.ui.warn(
+                words = (
                     f"{path} is encrypted and has no {path.name}.pub beside it, so it is not"
-                    f" offered; ssh-keygen -y -f {path} > {path}.pub makes one\n".encode()
+                    f" offered; ssh-keygen -y -f {path} > {path}.pub makes one\n"
                 )
+                self.ui.warn(told(words))
                 continue
             except (OSError, BadKeyError) as error:
-                self.ui.warn(f"the key {path} cannot be used: {error}\n".encode())
+                self.ui.warn(told(f"the key {path} cannot be used: {error}\n"))
                 continue
             self._addCertificate(certificatePath(path), certificates, wanted=False)
         for name in self.config.certificateFiles:
@@ -283,9 +284,9 @@ class ConfiguredUserAuth(SSHUserAuthClient):
             certificates.append(readCertificate(path))
         except FileNotFoundError:
             if wanted:
-                self.ui.warn(f"there is no certificate {path} (CertificateFile)\n".encode())
+                self.ui.warn(told(f"there is no certificate {path} (CertificateFile)\n"))
         except (OSError, BadKeyError) as error:
-            self.ui.warn(f"the certificate {path} cannot be used: {error}\n".encode())
+            self.ui.warn(told(f"the certificate {path} cannot be used: {error}\n"))
 
     def _fromAgent(self) -> defer.Deferred[list[Identity]]:
         connect = self.credentials.connectAgent or (
@@ -353,11 +354,11 @@ class ConfiguredUserAuth(SSHUserAuthClient):
 
         def notAdded(reason: Any) -> None:
             words = f"the agent did not take the key {name}: {reason.getErrorMessage()}\n"
-            self.ui.warn(words.encode())
+            self.ui.warn(told(words))
 
         asking: defer.Deferred[Any] = defer.succeed(True)
         if wanted == "ask":
-            question = f"Add the key {name} to the agent (yes/no)? ".encode()
+            question = told(f"Add the key {name} to the agent (yes/no)? ")
             asking = defer.maybeDeferred(self.ui.prompt, question)
         return asking.addCallback(add).addErrback(notAdded)
 

@@ -36,6 +36,11 @@ def shown(text: bytes | str) -> str:
     return text if len(text) <= MAX_PEER_TEXT else text[:MAX_PEER_TEXT] + "…"
 
 
+def told(text: str) -> bytes:
+    """Words of ours as an `IUserInterface` takes them, whatever names of files are in them."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 class ClientError(Exception):
     """Something that a client was asked to do did not work out; its text is for a person.
 

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from limpet._logger import ClassLogger
 from limpet.client.config import ClientConfig
-from limpet.client.errors import HostKeyRefused, shown
+from limpet.client.errors import HostKeyRefused, shown, told
 from limpet.client.hostkeys import (
     appendLines,
     checkHostKey,
@@ -173,7 +173,7 @@ class HostKeyUpdates:
         try:
             appendLines(path, lines)
         except OSError as failure:
-            self._ui.warn(f"{path}: {failure.strerror}; no host keys were added".encode())
+            self._ui.warn(told(f"{path}: {failure.strerror}; no host keys were added"))
 
     def _notProven(self, failure: Failure) -> None:
         """The connection is over, the server refuses, or lies: what it offered is forgotten."""

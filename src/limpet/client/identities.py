@@ -17,6 +17,7 @@ from typing import Any
 
 from twisted.internet import defer
 
+from limpet.client.errors import told
 from limpet.client.interaction import NobodyToAsk
 from limpet.crypto.keyformats import opensshprivate
 from limpet.crypto.signatures import CERTIFICATE_ALGORITHMS, algorithmsFor
@@ -150,7 +151,7 @@ class FileIdentity(Identity):
                     raise
                 return self._load(ask, left - 1)
 
-        prompt = f"Passphrase for the key {self.path}: ".encode()
+        prompt = told(f"Passphrase for the key {self.path}: ")
         return ask(prompt).addCallback(tryPassphrase)
 
     def _matching(self, key: Key) -> Key:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -212,6 +214,17 @@ class TestKeys:
         login.accept(b"rsa-sha2-512", RSA)
         assert [signed for _, _, signed in offers(login)] == [False, True, False, True]
         assert "accepted, and not enough" in login.auth.tried[0]
+
+    def test_aFileWhoseNameIsNotUTF8KeepsNoOtherKeyFromBeingOffered(self, tmp_path: Path) -> None:
+        odd = os.fsdecode(bytes(tmp_path) + b"/k\xff")
+        login = Login(
+            Credentials(keys=[KEY]),
+            IdentityFile=odd,
+            CertificateFile=odd,
+        )
+        login.refuse(b"publickey")
+        assert [blob for _, blob, _ in offers(login)] == [KEY.public().blob()]
+        assert all(b"k\\udcff" in text for text in login.person.told)
 
     def test_anAgentThatFails(self) -> None:
         login = Login(connectAgent=lambda: defer.fail(OSError("no agent at /x")))
