@@ -158,9 +158,21 @@ def test_H1_aForcedCommandWinsOverEveryCommand(
 
 def test_H1_aForcedCommandWinsOverShellAndSubsystem(driver: Driver) -> None:
     login = Login(driver, forcedCommand=b"echo forced")
-    login.user.subsystemLookup[b"sftp"] = lambda data, avatar: Recorder()
-    assert login.channel.requestReceived(b"subsystem", NS(b"sftp")) == 0
+    login.user.subsystemLookup[b"other"] = lambda data, avatar: Recorder()
+    assert login.channel.requestReceived(b"subsystem", NS(b"other")) == 0
     assert login.run(b"shell") == b"forced\n"
+    login = Login(driver, forcedCommand=b'echo "forced:$SSH_ORIGINAL_COMMAND"')
+    login.user.subsystemLookup[b"sftp"] = lambda data, avatar: Recorder()
+    assert login.run(b"subsystem", b"sftp") == b"forced:internal-sftp\n"
+
+
+@pytest.mark.parametrize("options", [b"", b" -R", b" -x"])
+@pytest.mark.parametrize(("kind", "command"), [(b"shell", None), (b"exec", b"id; touch x")])
+def test_H1_aLoginForFilesOnlyRunsNothing(
+    driver: Driver, options: bytes, kind: bytes, command: bytes | None
+) -> None:
+    login = Login(driver, forcedCommand=b"internal-sftp" + options)
+    assert login.run(kind, command) == b"This service allows sftp connections only.\n"
 
 
 def test_H1_aSecondProgramOnTheChannelIsRefused(driver: Driver) -> None:

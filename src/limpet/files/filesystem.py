@@ -144,18 +144,22 @@ class Files:
 
     Args:
         start: A directory.
+        mayLookUp: See below.
+        home: The user's home; None where it is `start`.
 
     Attributes:
         start: The same, as the client sees it.
         mayLookUp: Whether names of users and groups may be asked of the system. Not after chroot,
             where the system's configuration is not the system's.
+        home: What "~" stands for.
     """
 
     modeBits = 0o7777
     """What of a mode SETSTAT sets."""
 
-    def __init__(self, start: bytes, mayLookUp: bool = True) -> None:
+    def __init__(self, start: bytes, mayLookUp: bool = True, home: bytes | None = None) -> None:
         self.start = start
+        self.home = start if home is None else home
         self.mayLookUp = mayLookUp
         self._startFd = self._openStart(start)
 
@@ -210,7 +214,7 @@ class Files:
             OSError: ENOENT, there is no such user, or nobody may be asked about.
         """
         if not user:
-            return self.start
+            return self.home
         try:
             if not self.mayLookUp:
                 raise KeyError(user)

@@ -16,7 +16,7 @@ import grp
 import os
 import pwd
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from limpet.core.sftp import HandleTable, statusOfError
@@ -82,6 +82,7 @@ from limpet.wire.sftp import (
     MAX_DATA_LENGTH,
     MAX_HANDLE_LENGTH,
     MAX_MESSAGE_LENGTH,
+    MESSAGE_NAMES,
     REQUESTS,
     VERSION,
     Limits,
@@ -127,6 +128,12 @@ _READ_RANGE = struct.Struct(">QL")
 _DATA = struct.Struct(">LBLL")
 _HEAD = struct.Struct(">LB")
 
+REQUEST_NAMES: Mapping[str, int | bytes] = {
+    **{MESSAGE_NAMES[kind].lower(): kind for kind in REQUESTS},
+    **{name.partition(b"@")[0].decode(): name for name in EXTENSION_VERSIONS},
+}
+"""The requests, as sftp-server(8) names them for its options -P and -p."""
+
 Reply = tuple[int, bytes]
 """The kind of a reply, and its body after the id."""
 
@@ -143,6 +150,7 @@ class FileRequests:
         write: Writes all of a memoryview to the client, and may wait as long as that takes.
         readOnly: Whether nothing may be changed.
         linkFirst: Whether this client sends SYMLINK in the draft's order.
+        forbidden: Names of requests (`REQUEST_NAMES`) that are answered with PERMISSION_DENIED.
         report: Told of a bug, with its exception.
     """
 
@@ -152,11 +160,13 @@ class FileRequests:
         write: Callable[[memoryview], object],
         readOnly: bool = False,
         linkFirst: bool = False,
+        forbidden: frozenset[str] = frozenset(),
         report: Callable[[BaseException], object] | None = None,
     ) -> None:
         self.files = files
         self.readOnly = readOnly
         self.linkFirst = linkFirst
+        self.forbidden = frozenset(REQUEST_NAMES[name] for name in forbidden)
         self._write = write
         self._report = report
         self.handles: HandleTable[int | Listing] = HandleTable()
@@ -183,6 +193,8 @@ class FileRequests:
             raise SessionOver("a second INIT" if kind == FXP_INIT else "a message without an id")
         requestId = int.from_bytes(message[1:5], "big")
         try:
+            if kind in self.forbidden:
+                raise _forbidden()
             if kind == FXP_READ:
                 self._read(requestId, message)
                 return
@@ -213,7 +225,10 @@ class FileRequests:
         if version < VERSION:
             raise SessionOver(f"version {version}, where {VERSION} is the oldest that is spoken")
         self._hasVersion = True
-        self._send(FXP_VERSION, packHello(VERSION, EXTENSION_VERSIONS.items()))
+        served = {
+            name: data for name, data in EXTENSION_VERSIONS.items() if name not in self.forbidden
+        }
+        self._send(FXP_VERSION, packHello(VERSION, served.items()))
 
     def _send(self, kind: int, body: bytes) -> None:
         size = len(body) + 5
@@ -280,6 +295,8 @@ class FileRequests:
         name: int | bytes = kind
         if kind == FXP_EXTENDED:
             name = reader.string()
+            if name in self.forbidden:
+                raise _forbidden()
             fields = EXTENDED_REQUESTS.get(name)
         else:
             fields = REQUESTS.get(kind)
@@ -490,6 +507,10 @@ _HANDLERS: dict[int | bytes, Callable[..., Reply]] = {
     EXT_HOME_DIRECTORY: FileRequests._homeDirectory,
     EXT_USERS_GROUPS: FileRequests._usersGroups,
 }
+
+
+def _forbidden() -> OSError:
+    return failure(errno.EACCES, "Permission denied: this login may not ask for that")
 
 
 def _handleOf(message: memoryview) -> tuple[bytes, int]:

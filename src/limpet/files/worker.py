@@ -56,6 +56,7 @@ def main(arguments: list[str]) -> int:
         writeOutput,
         readOnly=options.get("readOnly") == "yes",
         linkFirst=options.get("linkFirst") == "yes",
+        forbidden=frozenset(filter(None, options.get("forbidden", "").split(","))),
         report=lambda error: complain(f"failed: {type(error).__name__}: {error}"),
     )
     try:
@@ -79,12 +80,14 @@ def prepare(options: dict[str, str]) -> Files:
 
     Args:
         options: "uid", "gid" and "groups" (numbers, separated by commas) of whom to become, none
-            to stay; "home"; "root" to be confined there.
+            to stay; "home"; "start" to begin elsewhere; "root" to be confined there; "umask".
 
     Raises:
         OSError, WrongIdentity: One of it did not work; nothing may be served then.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if "umask" in options:
+        os.umask(int(options["umask"], 8))
     root = os.fsencode(options.get("root", ""))
     isJailed = bool(root) and os.geteuid() == 0
     if isJailed:
@@ -99,7 +102,7 @@ def prepare(options: dict[str, str]) -> Files:
         return JailedFiles(b"/")
     if root:
         return ConfinedFiles(root)
-    return ownFiles(os.fsencode(options.get("home", "/")))
+    return ownFiles(os.fsencode(options.get("home", "/")), os.fsencode(options.get("start", "")))
 
 
 def enterJail(directory: bytes) -> None:
@@ -147,14 +150,15 @@ class JailedFiles(Files):
         super().__init__(start, mayLookUp=False)
 
 
-def ownFiles(home: bytes) -> Files:
-    """The user's files, from the home, or from the top where there is none."""
-    try:
-        os.chdir(home)
-        return Files(home)
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.EACCES, errno.ENOTDIR):
-            raise
+def ownFiles(home: bytes, start: bytes = b"") -> Files:
+    """The user's files, from `start`; from the home, or from the top where there is none."""
+    for place in filter(None, (os.path.join(home, start) if start else b"", home)):
+        try:
+            os.chdir(place)
+            return Files(place, home=home)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EACCES, errno.ENOTDIR):
+                raise
     os.chdir("/")
     return Files(b"/")
 

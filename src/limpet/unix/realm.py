@@ -30,6 +30,8 @@ from limpet.tunnels.serving import (
 )
 from limpet.unix.accounts import Account, NotPermitted, checkMayServe
 from limpet.unix.agents import ForwardedAgent
+from limpet.unix.internalsftp import NAME as INTERNAL_SFTP
+from limpet.unix.internalsftp import FileServerOptions, isInternalSftp, parseInternalSftp
 from limpet.unix.process import ChildProcess
 from limpet.unix.session import SessionPolicy, UnixSession
 from limpet.unix.sockets import UnixSockets
@@ -161,11 +163,14 @@ class UnixConchUser(ConchUser):
         return self._forwarding.gotGlobalRequest(b"cancel-tcpip-forward", data)
 
     def lookupSubsystem(self, subsystem: bytes, data: bytes) -> Any:
-        """Make the protocol of a subsystem, or None: also for whom only a command is allowed."""
+        """Make the protocol of a subsystem, or None.
+
+        Where a command is forced, it takes the place of the files, and there is nothing else.
+        """
         restrictions = getattr(getattr(self.conn, "transport", None), "restrictions", None)
         if restrictions is not None and restrictions.forcedCommand is not None:
             if subsystem == b"sftp" and b"sftp" in self.subsystemLookup:
-                return forcedFileServer(restrictions.forcedCommand)
+                return forcedSubsystem(restrictions.forcedCommand)
             return None
         found = super().lookupSubsystem(subsystem, data)
         if found is None:
@@ -216,32 +221,38 @@ class FileServerSubsystem:
     """The sftp subsystem: a worker of the session's own (`limpet.unix.fileserver`).
 
     Args:
-        readOnly: Whether this login may change nothing.
-        isForced: Whether its key is for files only.
+        options: What this login's key says, if it is for files only.
     """
 
-    def __init__(self, readOnly: bool = False, isForced: bool = False) -> None:
-        self.readOnly = readOnly
-        self.isForced = isForced
+    def __init__(self, options: FileServerOptions | None = None) -> None:
+        self.options = options
 
     def start(self, session: Any, proto: Any) -> None:
-        session.startFileServer(proto, self.readOnly, self.isForced)
+        session.startFileServer(proto, self.options)
+
+
+@implementer(ISubsystemProgram)
+class ForcedSubsystem:
+    """A forced command, where sftp was asked for: it learns that from SSH_ORIGINAL_COMMAND."""
+
+    def start(self, session: Any, proto: Any) -> None:
+        session.execCommand(proto, INTERNAL_SFTP.encode())
 
 
 def _makeFileServer(data: bytes, avatar: Any) -> FileServerSubsystem:
     return FileServerSubsystem()
 
 
-def forcedFileServer(command: bytes) -> FileServerSubsystem | None:
-    """The sftp subsystem for a login with command="internal-sftp", as OpenSSH's sshd has it.
+def forcedSubsystem(command: bytes) -> FileServerSubsystem | ForcedSubsystem | None:
+    """The sftp subsystem for a login with a forced command, as OpenSSH's sshd has it.
 
-    Of its options only -R, read-only, is known; with any other there is no subsystem, since what it
-    asks for may be a restriction.
+    It is the command itself, be that a program or "internal-sftp"; None where its options cannot be
+    obeyed.
     """
-    words = command.split()
-    if words[:1] != [b"internal-sftp"] or set(words[1:]) - {b"-R"}:
-        return None
-    return FileServerSubsystem(readOnly=b"-R" in words, isForced=True)
+    if not isInternalSftp(command):
+        return ForcedSubsystem()
+    options = parseInternalSftp(command)
+    return None if options is None else FileServerSubsystem(options)
 
 
 registerAdapter(UnixSession, UnixConchUser, ISession)

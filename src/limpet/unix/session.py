@@ -5,6 +5,7 @@ whatever was asked for, a pseudo-terminal or a variable that is not allowed is r
 
     pty-req, env, window-change ──▶ kept until there is a program
     shell ──▶ the login shell, argv[0] "-sh"        exec ──▶ shell -c command
+    either, with a forced internal-sftp ──▶ a word about that, and status 1
     the channel closes ──▶ SIGHUP to the process group, SIGKILL after a grace, reaped in any case
 
 RFC 4254 section 6; the environment is that which sshd(8) describes under LOGIN PROCESS.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from zope.interface import implementer
@@ -34,6 +35,7 @@ from limpet.unix.environment import (
     loginEnvironment,
 )
 from limpet.unix.fileserver import FilePolicy, spawnFileServer, workerOptions
+from limpet.unix.internalsftp import SFTP_ONLY, FileServerOptions, isInternalSftp
 from limpet.unix.modes import applyModes
 from limpet.unix.process import HANGUP_GRACE_SECONDS, ChildProcess
 from limpet.unix.spawning import Program, Terminal, spawnOnTerminal, spawnWithPipes
@@ -188,12 +190,15 @@ class UnixSession:
         if forced is not None and asked is not None and b"\0" not in asked:
             environment[b"SSH_ORIGINAL_COMMAND"] = asked[:MAX_COMMAND]
         account = self.avatar.account
+        executable = account.shell
         argv: list[bytes | str]
-        if command is None:
+        if forced is not None and isInternalSftp(forced):
+            executable, argv = "/bin/sh", ["sh", "-c", f"echo '{SFTP_ONLY}'; exit 1"]
+        elif command is None:
             argv = ["-" + account.shellName]
         else:
             argv = [account.shellName, "-c", command]
-        program = Program(account, account.shell, argv, environment)
+        program = Program(account, executable, argv, environment)
         terminal = self._terminal
         reactor, gatherer = self.avatar.reactor, self._gatherer()
         if terminal is None:
@@ -212,28 +217,27 @@ class UnixSession:
         self.avatar.childStarted(child)
         child.start()
 
-    def startFileServer(self, proto: Any, readOnly: bool = False, isForced: bool = False) -> None:
+    def startFileServer(self, proto: Any, forced: FileServerOptions | None = None) -> None:
         """Start what serves the sftp subsystem.
 
         Args:
             proto: Its process protocol.
-            readOnly: Whether this login may change nothing, whatever the policy says.
-            isForced: Whether the login is for files only, by its key's own options.
+            forced: What the login's key says beyond the policy, if it is for files only.
 
         Raises:
             ConchError: The account is closed, by a shell that lets nobody in, and the server or the
                 login is not for files only, where no shell is needed.
         """
         self._checkFree()
-        isForFiles = isForced or self.avatar.policy.files.isConfining
+        isForFiles = forced is not None or self.avatar.policy.files.isConfining
         if self.avatar.account.shellName in NO_SHELLS and not isForFiles:
             raise ConchError("the account has no shell, and so no files")
         transport = getattr(self.avatar.conn, "transport", None)
         version = getattr(transport, "otherVersionString", b"") or b""
-        policy = self.avatar.policy.files
-        if readOnly:
-            policy = replace(policy, readOnly=True)
-        options = workerOptions(self.avatar.account, policy, version)
+        account = self.avatar.account
+        options = workerOptions(account, self.avatar.policy.files, version)
+        if forced is not None:
+            options.update(forced.forWorker(account))
         self._run(spawnFileServer(self.avatar.reactor, proto, options, self._gatherer()))
 
     def _environment(self) -> dict[bytes, bytes]:

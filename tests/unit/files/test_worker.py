@@ -13,7 +13,7 @@ import pytest
 from limpet.files import worker
 from limpet.wire import sftp
 from limpet.wire.fields import NS, u32
-from tests.sftprequests import WorkerAsker, messages
+from tests.sftprequests import WorkerAsker, messages, onlyName, statusOf, textOf
 
 needsRoot = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
@@ -103,6 +103,35 @@ class TestSession:
             assert resource.prlimit(pid, resource.RLIMIT_CORE)[0] == 0
             # The three standard ones, and the directory where paths begin.
             assert len(os.listdir(f"/proc/{pid}/fd")) == 4
+
+    def test_it_begins_where_it_is_told_and_home_stays_home(self, tmp_path: Path) -> None:
+        (tmp_path / "below").mkdir()
+        home = os.fsencode(tmp_path)
+        for start, expected in [
+            ("below", b"/below"),
+            (f"{home.decode()}/below", b"/below"),
+            ("no", b""),
+        ]:
+            with WorkerAsker(f"home={tmp_path}", f"start={start}") as asker:
+                assert asker.path(sftp.FXP_REALPATH, b".") == home + expected
+                assert onlyName(asker.extended(sftp.EXT_EXPAND_PATH, b"~")) == home
+
+    def test_a_umask_of_its_own(self, tmp_path: Path) -> None:
+        with WorkerAsker(f"home={tmp_path}", "umask=027") as asker:
+            asker.open(b"new", sftp.FXF_WRITE | sftp.FXF_CREAT, {"permissions": 0o777})
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o750
+
+    def test_requests_that_are_forbidden(self, tmp_path: Path) -> None:
+        with WorkerAsker(f"home={tmp_path}", "forbidden=remove,read,statvfs") as asker:
+            handle = asker.open(b"new", sftp.FXF_READ | sftp.FXF_WRITE | sftp.FXF_CREAT)
+            denied = sftp.FX_PERMISSION_DENIED
+            assert asker.status(sftp.FXP_WRITE, handle, 0, b"x") == sftp.FX_OK
+            assert asker.status(sftp.FXP_READ, handle, 0, 1) == denied
+            assert asker.status(sftp.FXP_REMOVE, b"new") == denied
+            reply = asker.extended(sftp.EXT_STATVFS, b".")
+            assert statusOf(reply) == denied
+            assert textOf(reply) == b"Permission denied: this login may not ask for that"
+        assert (tmp_path / "new").exists()
 
     @pytest.mark.parametrize("root", ["missing", "file"])
     def test_a_root_that_is_none_serves_nobody(self, tmp_path: Path, root: str) -> None:

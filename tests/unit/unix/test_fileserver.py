@@ -12,6 +12,7 @@ from limpet.error import ConchError
 from limpet.unix import fileserver
 from limpet.unix.accounts import Account, NotPermitted
 from limpet.unix.fileserver import FilePolicy, rootFor, workerOptions
+from limpet.unix.internalsftp import FileServerOptions
 from limpet.unix.session import SessionPolicy, UnixSession
 
 USER = Account("joe", 1234, 1234, (1234, 50), "/home/joe", "/bin/sh")
@@ -115,10 +116,10 @@ def test_an_account_that_is_closed_has_files_only_where_these_are_all_there_is(
 
     with pytest.raises(ConchError):
         sessionOf(shell, FilePolicy()).startFileServer(None)
-    for session, isForced in [
-        (sessionOf("/bin/sh", FilePolicy()), False),
-        (sessionOf(shell, FilePolicy(root="/srv")), False),
-        (sessionOf(shell, FilePolicy()), True),
+    for session, forced in [
+        (sessionOf("/bin/sh", FilePolicy()), None),
+        (sessionOf(shell, FilePolicy(root="/srv")), None),
+        (sessionOf(shell, FilePolicy()), FileServerOptions()),
     ]:
         with pytest.raises(Spawned):
-            session.startFileServer(None, isForced=isForced)
+            session.startFileServer(None, forced)

@@ -18,6 +18,7 @@ from limpet.ssh.session import SSHSession
 from limpet.unix import FilePolicy, SessionPolicy, UnixConchUser, UnixSession, UnixSSHRealm
 from limpet.unix import realm as realmModule
 from limpet.unix.accounts import Account
+from limpet.unix.internalsftp import FileServerOptions
 from limpet.wire.numbers import OPEN_RESOURCE_SHORTAGE
 
 ME = Account.current()
@@ -119,7 +120,7 @@ def test_G2_sessionsAreBoundedAndHaveALargeWindow() -> None:
     assert user.lookupChannel(b"session", 1, 1, b"") is not None
 
 
-def test_aForcedCommandLeavesNoSubsystem() -> None:
+def test_aForcedCommandIsTheSubsystemOfFilesAndLeavesNoOther() -> None:
     user = login(UnixSSHRealm(reactor=Clock()))
     user.subsystemLookup[b"echo"] = lambda data, avatar: "the protocol"
     user.conn = FakeConnection()
@@ -128,7 +129,15 @@ def test_aForcedCommandLeavesNoSubsystem() -> None:
     assert user.lookupSubsystem(b"nothing", b"") is None
     user.conn = FakeConnection(Restrictions(forcedCommand=b"x"))
     assert user.lookupSubsystem(b"echo", b"") is None
-    assert user.lookupSubsystem(b"sftp", b"") is None
+    forced = user.lookupSubsystem(b"sftp", b"")
+
+    class Session:
+        def execCommand(self, proto: object, command: bytes) -> None:
+            asked.append((proto, command))
+
+    asked: list[object] = []
+    forced.start(Session(), "proto")
+    assert asked == [("proto", b"internal-sftp")]
 
 
 def test_aPolicyWithoutFilesHasNoSftp() -> None:
@@ -144,13 +153,13 @@ def test_internalSftpAsAForcedCommandIsTheSubsystem() -> None:
     user = login(UnixSSHRealm(reactor=Clock()))
     for command, readOnly in [(b"internal-sftp", False), (b" internal-sftp  -R ", True)]:
         user.conn = FakeConnection(Restrictions(forcedCommand=command))
-        assert user.lookupSubsystem(b"sftp", b"").readOnly is readOnly
+        assert user.lookupSubsystem(b"sftp", b"").options == FileServerOptions(readOnly)
         assert user.lookupSubsystem(b"echo", b"") is None
 
 
 def test_anOptionOfInternalSftpThatIsNotKnownLeavesNoSubsystem() -> None:
     user = login(UnixSSHRealm(reactor=Clock()))
-    for command in (b"internal-sftp -P write", b"internal-sftp -d /srv", b"internal-sftpd", b""):
+    for command in (b"internal-sftp -x", b"internal-sftp -P writ", b"internal-sftp more"):
         user.conn = FakeConnection(Restrictions(forcedCommand=command))
         assert user.lookupSubsystem(b"sftp", b"") is None
 
