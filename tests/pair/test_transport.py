@@ -199,6 +199,18 @@ def test_rekeyByVolume() -> None:
     assert keys == 0.0
 
 
+@pytest.mark.parametrize(("cipher", "most"), [(b"aes128-ctr", 1 << 36), (b"3des-cbc", 1 << 30)])
+def test_B7_aPolicyWithoutLimitsRekeysWhenTheCipherHasTo(cipher: bytes, most: int) -> None:
+    policy = RekeyPolicy(maxBytes=None, maxSeconds=None)
+    pair = connected(supportedCiphers=[cipher], rekeyPolicy=policy)
+    for already, isDue in ((most - (1 << 25), False), (most, True)):
+        pair.client._sender.bytesSinceKeys = pair.client._checkSentAt = already
+        pair.client.sendPacket(200, b"one more")
+        assert (pair.client._blockedByKeyExchange is not None) is isDue
+    pair.pump()
+    assertWorks(pair)
+
+
 def test_rekeyByTime() -> None:
     pair = connected()
     old = pair.client._keysSince

@@ -6,11 +6,17 @@ comparisons, so it can be done for every packet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 MAX_BYTES = 1 << 30
 """Bytes in either direction under one set of keys (RFC 4253 section 9: a gigabyte)."""
+
+MOST_BYTES = 1 << 36
+"""Bytes that no policy goes beyond: 2**32 blocks of 16 bytes (RFC 4344 section 3.2)."""
+
+MOST_BYTES_OF_SMALL_BLOCKS = 1 << 30
+"""The same for ciphers with smaller blocks, of which 3DES is one (RFC 4344 section 3.2)."""
 
 MAX_PACKETS = 1 << 31
 """Packets in either direction under one set of keys (RFC 4344 section 3.1)."""
@@ -44,11 +50,18 @@ class Counters(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RekeyPolicy:
-    """How much one set of keys may carry; None lifts a limit of bytes or seconds."""
+    """How much one set of keys may carry; None lifts our limit of bytes or seconds."""
 
     maxBytes: int | None = MAX_BYTES
     maxPackets: int = MAX_PACKETS
     maxSeconds: float | None = MAX_SECONDS
+
+    def within(self, smallBlocks: bool) -> RekeyPolicy:
+        """The policy as far as the ciphers in use allow it."""
+        most = MOST_BYTES_OF_SMALL_BLOCKS if smallBlocks else MOST_BYTES
+        if self.maxBytes is not None and self.maxBytes <= most:
+            return self
+        return replace(self, maxBytes=most)
 
     def due(self, sent: Counters, received: Counters, secondsSinceKeys: float) -> bool:
         """Whether it is time to send KEXINIT."""

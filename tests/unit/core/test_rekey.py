@@ -48,6 +48,22 @@ class TestDue:
         assert policy.due(Direction(packetsSinceKeys=2**31), NOTHING, 0.0)
 
 
+class TestWithin:
+    """RFC 4344 section 3.2: so much, and no more, whatever somebody has configured."""
+
+    @pytest.mark.parametrize("configured", [None, 2**40])
+    @pytest.mark.parametrize(("smallBlocks", "most"), [(False, 2**36), (True, 2**30)])
+    def test_B7_noMoreThanTheCipherAllows(
+        self, configured: int | None, smallBlocks: bool, most: int
+    ) -> None:
+        policy = RekeyPolicy(maxBytes=configured, maxSeconds=None).within(smallBlocks)
+        assert not policy.due(Direction(bytesSinceKeys=most - 1), NOTHING, 1e9)
+        assert policy.due(NOTHING, Direction(bytesSinceKeys=most), 0.0)
+
+    def test_lessIsLeftAsItIs(self) -> None:
+        assert RekeyPolicy().within(True) == RekeyPolicy()
+
+
 class TestOverdue:
     def test_twiceTheVolume(self) -> None:
         policy = RekeyPolicy(maxBytes=2**30, maxPackets=10)

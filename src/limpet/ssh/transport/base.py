@@ -116,6 +116,7 @@ class SSHTransportBase(MessageTransport):
     _sentNewKeys: bool = False
     _heldBytes: int = 0
     _keysSince: float = 0.0
+    _hasSmallBlocks: bool = False
     _checkReceivedAt: int = VOLUME_CHECK_INTERVAL
     _checkSentAt: int = VOLUME_CHECK_INTERVAL
     _rekeyCredits: float = REKEY_CREDITS
@@ -313,6 +314,8 @@ class SSHTransportBase(MessageTransport):
             suite.macSC,
             IV_SERVER_TO_CLIENT + KEY_SERVER_TO_CLIENT + MAC_KEY_SERVER_TO_CLIENT,
         )
+        specs = (CIPHERS[suite.cipherCS], CIPHERS[suite.cipherSC])
+        self._hasSmallBlocks = any(spec.blockSize < 16 and not spec.aead for spec in specs)
         ours, theirs = (fromClient, fromServer) if self.isClient else (fromServer, fromClient)
         self._nextOpener = makeOpener(*theirs)
         inNow = self.currentEncryptions
@@ -411,13 +414,14 @@ class SSHTransportBase(MessageTransport):
 
     def _rekeyIfDue(self) -> None:
         seconds = self.timers.now() - self._keysSince
-        if not self.rekeyPolicy.due(self._sender, self._receiver, seconds):
+        policy = self.rekeyPolicy.within(self._hasSmallBlocks)
+        if not policy.due(self._sender, self._receiver, seconds):
             return
         if self._servicePhase in (Phase.SERVICE, Phase.AUTHENTICATION):
             self._violated(LimitExceeded("too much traffic before authentication"))
         elif self._keyExchangeState == self._KEY_EXCHANGE_NONE:
             self.sendKexInit()
-        elif self.rekeyPolicy.overdue(self._sender, self._receiver):
+        elif policy.overdue(self._sender, self._receiver):
             self._violated(LimitExceeded("the peer does not take part in the key exchange"))
 
     def _startRekeyTimer(self) -> None:
