@@ -220,7 +220,7 @@ def test_K5_keysThatAreRevokedOrNotWantedAreNotLearnt(world: World, tmp_path: Pa
     world.path.write_bytes(lines)
     revoked = tmp_path / "revoked"
     revoked.write_bytes(OTHER.public().toString("OPENSSH"))
-    world.config = replace(world.config, revokedHostKeys=str(revoked), requiredRSASize=3072)
+    world.config = replace(world.config, revokedHostKeys=[str(revoked)], requiredRSASize=3072)
     assert world.offer([CURRENT, EC, OTHER, RSA]).asked == []
     world.config = replace(world.config, hostKeyAlgorithms=[b"ssh-ed25519"], requiredRSASize=2048)
     assert world.offer([CURRENT, RSA]).asked == []

@@ -9,15 +9,21 @@ from typing import NamedTuple
 
 
 class Case(NamedTuple):
-    """A configuration file, the host asked for, and options of the command line."""
+    """A configuration file, the host asked for, and options of the command line.
+
+    `since` is the version of OpenSSH that has it; `command` is what stands behind the host.
+    """
 
     text: str
     host: str
     options: tuple[str, ...] = ()
+    since: tuple[int, int] = (0, 0)
+    command: str = ""
 
     def __str__(self) -> str:
         options = "".join(f" -o {option}" for option in self.options)
-        return f"{self.text.strip()!r} for {self.host}{options}"[1:].replace("\\n", "; ")
+        asked = f"{self.host} {self.command}".strip()
+        return f"{self.text.strip()!r} for {asked}{options}"[1:].replace("\\n", "; ")
 
 
 INCLUDED = {
@@ -91,7 +97,11 @@ CASES: list[Case] = [
     Case("Compression 1\n", "a"),
     Case("ConnectTimeout 1h30\n", "a"),
     Case("ConnectTimeout none\n", "a"),
-    Case("ConnectTimeout 1.5\n", "a"),
+    Case("ConnectTimeout 1.5\n", "a", (), (10, 1)),
+    Case("ConnectTimeout 1h1.5s\n", "a", (), (10, 1)),
+    Case("ConnectTimeout 1.5m\n", "a"),
+    Case("ConnectTimeout 1.\n", "a"),
+    Case("ConnectTimeout 1.2.3\n", "a"),
     Case("ConnectTimeout 0\n", "a"),
     Case("ServerAliveInterval 2m\nServerAliveCountMax 5\n", "a"),
     Case("RekeyLimit 1G\n", "a"),
@@ -144,7 +154,7 @@ CASES: list[Case] = [
     Case("Host *\nProxyJump gw\n", "gw"),
     Case("HostName real\nProxyJump real\n", "gw"),
     Case("ProxyJump x,gw,y\n", "gw"),
-    Case("User %u\n", "abc"),
+    Case("User %u\n", "abc", (), (10, 0)),
     Case("ProxyCommand\n", "abc"),
     # Forwardings
     Case("LocalForward 1 b:2\n", "a"),
@@ -194,7 +204,7 @@ CASES: list[Case] = [
     Case('RemoteCommand tmux a -t "x y" # z\n', "a"),
     Case("RemoteCommand none\n", "a"),
     Case("RemoteCommand echo %h %n %p %r %u %d %k %%\n", "A"),
-    Case("RevokedHostKeys ~/x\n", "b"),
+    Case("RevokedHostKeys ~/x\n", "b", (), (10, 0)),
     Case("UserKnownHostsFile /x/%C\n", "abc"),
     Case("UserKnownHostsFile /x/%i-%u-%r-%p-%L-%l\n", "abc"),
     Case("UserKnownHostsFile ${HOME}/x\n", "abc"),
@@ -267,4 +277,112 @@ CASES: list[Case] = [
     # The command line
     Case("User file\n", "b", ("User=cl",)),
     Case("", "b", ("LocalForward=1 b:2",)),
+    # Names
+    Case("CanonicalDomains a.example B.Example.\n", "b"),
+    Case("CanonicalDomains none\n", "b"),
+    Case("CanonicalDomains a none\n", "b"),
+    Case("CanonicalDomains a..b\n", "b"),
+    Case("CanonicalDomains -a\n", "b"),
+    Case("CanonicalDomains\n", "b"),
+    Case("CanonicalizeMaxDots 3\nCanonicalizeFallbackLocal no\n", "b"),
+    Case("CanonicalizeHostname maybe\n", "b"),
+    Case("CanonicalizeHostname always\nProxyCommand none\n", "10.0.0.1"),
+    Case("CanonicalizePermittedCNAMEs none\n", "10.0.0.1"),
+    Case("CanonicalizePermittedCNAMEs *.A:b,*.c d:e\n", "10.0.0.1"),
+    Case("CanonicalizePermittedCNAMEs *\n", "10.0.0.1", (), (9, 4)),
+    Case("CanonicalizePermittedCNAMEs a\n", "10.0.0.1"),
+    Case("CanonicalizePermittedCNAMEs a:\n", "10.0.0.1"),
+    Case("Host 127.0.0.1\nPort 9\n", "127.1"),
+    Case("Match final host 127.0.0.1\nPort 9\n", "127.1"),
+    Case("HostName 0:0::1\nMatch host ::1\nPort 9\nMatch final host ::1\nUser x\n", "b"),
+    Case("AddressFamily inet6\n", "127.1"),
+    Case("Match canonical\nPort 1\nMatch final\nUser x\n", "b"),
+    Case("CanonicalizeHostname no\nMatch canonical\nPort 1\n", "b"),
+    # Match, as newer versions have it
+    Case("Match tagged t\nPort 9\n", "b", ("Tag=t",), (9, 4)),
+    Case("Tag t\nMatch tagged s,t*\nPort 9\n", "b", (), (9, 4)),
+    Case("Tag t\nMatch !tagged t\nPort 9\n", "b", (), (9, 4)),
+    Case('Match tagged ""\nPort 9\n', "b", (), (10, 0)),
+    Case('Tag t\nMatch tagged ""\nPort 9\n', "b", (), (10, 0)),
+    Case('Match tagged "*"\nPort 9\n', "b", (), (10, 0)),
+    Case("Match tagged=\nPort 9\n", "b", (), (10, 0)),
+    Case("Match tagged\nPort 9\n", "b", (), (10, 0)),
+    Case("Match localnetwork 127.0.0.0/8\nPort 9\n", "b", (), (9, 4)),
+    Case("Match localnetwork 198.51.100.0/24\nPort 9\n", "b", (), (9, 4)),
+    Case("Match localnetwork 198.51.100.0/24,127.0.0.1\nPort 9\n", "b", (), (9, 4)),
+    Case("Match localnetwork ::1/128\nPort 9\n", "b", (), (9, 4)),
+    Case("Match localnetwork 0.0.0.0/0\nPort 9\n", "b", (), (9, 4)),
+    Case("Match !localnetwork 127.0.0.1/32\nPort 9\n", "b", (), (9, 4)),
+    Case("Match localnetwork 127.0.0.1/8\nPort 9\n", "b", (), (9, 4)),
+    Case("Match localnetwork 127.*\nPort 9\n", "b", (), (9, 4)),
+    Case("Match localnetwork 127.0.0.0/8,\nPort 9\n", "b", (), (9, 4)),
+    Case("Match localnetwork !127.0.0.0/8\nPort 9\n", "b", (), (9, 4)),
+    Case("Match localnetwork host\nPort 9\n", "b", (), (9, 4)),
+    Case('Match command "git *"\nPort 9\n', "b", (), (10, 0), "git pull"),
+    Case('Match command "git *"\nPort 9\n', "b", (), (10, 0), "ls"),
+    Case('Match command ""\nPort 9\n', "b", (), (10, 0)),
+    Case('Match command ""\nPort 9\n', "b", (), (10, 0), "ls"),
+    Case('Match command "*"\nPort 9\n', "b", (), (10, 0)),
+    Case("Match !command ls\nPort 9\n", "b", (), (10, 0), "ls"),
+    Case("Match command sftp\nPort 9\n", "b", ("SessionType=subsystem",), (10, 0), "sftp"),
+    Case("RemoteCommand ls\nMatch command ls\nPort 9\n", "b", (), (10, 0)),
+    Case("Match sessiontype shell\nPort 9\n", "b", (), (10, 0)),
+    Case("Match sessiontype shell\nPort 9\n", "b", (), (10, 0), "ls"),
+    Case("Match sessiontype exec\nPort 9\n", "b", (), (10, 0), "ls"),
+    Case("Match sessiontype exec,none\nPort 9\n", "b", ("SessionType=none",), (10, 0)),
+    Case("Match sessiontype sub*\nPort 9\n", "b", ("SessionType=subsystem",), (10, 0), "x"),
+    Case("RemoteCommand x\nMatch sessiontype shell\nPort 9\n", "b", (), (10, 0)),
+    Case("SessionType none\nMatch !sessiontype none\nPort 9\n", "b", (), (10, 0)),
+    Case("Match version SSH*\nPort 9\n", "b", (), (10, 0)),
+    Case('Match version "*"\nPort 9\n', "b", (), (10, 0)),
+    Case("Match !version x\nPort 9\n", "b", (), (10, 0)),
+    Case("Match version\nPort 9\n", "b", (), (10, 0)),
+    Case("Match !final\nPort 9\nMatch canonical\nUser x\n", "b", (), (10, 0)),
+    # Tokens that newer versions take
+    Case("User %u-%n-%h-%p\n", "b", (), (10, 0)),
+    Case("User ${HOME}\n", "b", (), (10, 0)),
+    Case("User %r\n", "b", (), (10, 0)),
+    Case("User x\nSetEnv A=%n B=${HOME} C=%%\n", "b", (), (10, 0)),
+    Case("SetEnv A=%z\n", "b", (), (10, 0)),
+    Case("Include {dir}/%n\nPort 9\n", "inc2", (), (10, 0)),
+    Case("Include ${HOME}/nothing{dir}/%h\nPort 9\n", "inc2", (), (10, 0)),
+    Case("Include {dir}/%z\nPort 9\n", "inc2", (), (10, 0)),
+    Case("RevokedHostKeys ~/x ~/%n\n", "b", (), (10, 0)),
+    Case("RevokedHostKeys none\n", "b", (), (10, 0)),
+    Case("RevokedHostKeys none x\n", "b", (), (10, 0)),
+    # Keywords that are heeded since
+    Case("BindInterface lo\n", "b"),
+    Case("IPQoS af21\n", "b"),
+    Case("IPQoS ef none\n", "b"),
+    Case("IPQoS 17 0\n", "b"),
+    Case("IPQoS LE CS7\n", "b"),
+    Case("IPQoS 256\n", "b"),
+    Case("IPQoS lowdelay throughput\n", "b", (), (10, 1)),
+    Case("KnownHostsCommand /bin/echo %H %t\n", "b"),
+    Case("KnownHostsCommand none\n", "b"),
+    Case("KnownHostsCommand\n", "b"),
+    Case("PermitLocalCommand yes\nLocalCommand echo %h %T # x\n", "b"),
+    Case("LocalCommand echo | cat\n", "b"),
+    Case("FingerprintHash md5\nVisualHostKey yes\n", "b"),
+    Case("FingerprintHash sha1\n", "b"),
+    Case("KbdInteractiveDevices pam,bsdauth\n", "b"),
+    Case("ProxyUseFdpass yes\nProxyCommand nc -F %h %p\n", "b"),
+    Case("StreamLocalBindMask 0\n", "b"),
+    Case("StreamLocalBindMask 999\n", "b"),
+    Case("ForkAfterAuthentication yes\nSessionType none\n", "b"),
+    Case("EnableEscapeCommandline yes\n", "b", (), (9, 2)),
+    Case("ChannelTimeout session=5m *=1h\n", "b", (), (9, 5)),
+    Case("ChannelTimeout none\n", "b", (), (9, 5)),
+    Case("ChannelTimeout session\n", "b", (), (9, 5)),
+    Case("ChannelTimeout session=x\n", "b", (), (9, 5)),
+    Case("VersionAddendum hello %n ${HOME} # x\n", "b", (), (10, 0)),
+    Case("VersionAddendum none\n", "b", (), (10, 0)),
+    Case("ObscureKeystrokeTiming interval:50\n", "b", (), (9, 5)),
+    Case("ObscureKeystrokeTiming interval:1001\n", "b", (), (9, 5)),
+    Case("ObscureKeystrokeTiming fast\n", "b", (), (9, 5)),
+    Case("WarnWeakCrypto no\n", "b", (), (10, 1)),
+    Case("WarnWeakCrypto no-pq-kex\n", "b", (), (10, 1)),
+    Case("WarnWeakCrypto what\n", "b", (), (10, 1)),
+    Case("SyslogFacility local3\n", "b"),
+    Case("SyslogFacility mail\n", "b"),
 ]

@@ -6,8 +6,10 @@ and have a test of their own.
 
 from __future__ import annotations
 
+import functools
 import os
 import pwd
+import re
 import subprocess
 from pathlib import Path
 
@@ -22,6 +24,9 @@ TIMEOUT_SECONDS = 20
 
 USER = pwd.getpwuid(os.getuid())
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": USER.pw_dir, "SHELL": "/bin/sh"}
+
+SSH = os.environ.get("LIMPET_SSH")
+"""Another `ssh` than that of the system, to be compared with: a newer one."""
 
 OWN_NAMES = frozenset(
     {
@@ -42,6 +47,7 @@ STRICTER = {
     "HostName %%h\n": "only the scope of an IPv6 address has a percent sign",
     "ProxyJump -oProxyCommand=x\n": "no host begins with a dash (attacks.md K3)",
     "ProxyCommand nc %d\n": "a token that does not exist is told when the file is read",
+    "FingerprintHash sha1\n": "ssh_config(5) knows md5 and sha256",
     "Match host a all\n": "ssh_config(5): all stands alone",
     "Include {dir}\nPort 4\n": "only regular files are included (attacks.md K4)",
 }
@@ -74,6 +80,7 @@ def table(lines: list[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in lines:
         keyword, _, value = line.partition(" ")
+        keyword = keyword.lower()
         values = found.setdefault(keyword, [])
         if value not in values:
             values.append(value)
@@ -83,8 +90,9 @@ def table(lines: list[str]) -> dict[str, list[str]]:
 def askSsh(path: Path, case: Case) -> dict[str, list[str]] | None:
     """What `ssh -G` says; None where it refuses."""
     options = [word for option in case.options for word in ("-o", option)]
+    command = [case.command] if case.command else []
     done = subprocess.run(
-        [requirePeer("ssh"), "-F", str(path), "-G", *options, case.host],
+        [SSH or requirePeer("ssh"), "-F", str(path), "-G", *options, case.host, *command],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -106,10 +114,22 @@ def askLimpet(path: Path, case: Case) -> dict[str, list[str]] | None:
             home=USER.pw_dir,
             environment=ENVIRONMENT,
             allowMatchExec=True,
+            command=case.command or None,
         )
     except ConfigError:
         return None
     return table(configLines(config))
+
+
+@functools.cache
+def theirVersion() -> tuple[int, int]:
+    """The version of the `ssh` that is there."""
+    done = subprocess.run(
+        [SSH or requirePeer("ssh"), "-V"], capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+    )
+    found = re.match(r"OpenSSH_(\d+)\.(\d+)", done.stderr)
+    assert found is not None, done.stderr
+    return int(found[1]), int(found[2])
 
 
 def write(directory: Path, tmp: Path, case: Case) -> Path:
@@ -129,6 +149,8 @@ def compared(case: Case, mine: dict[str, list[str]]) -> set[str]:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_answer_is_that_of_ssh(directory: Path, tmp_path: Path, case: Case) -> None:
+    if theirVersion() < case.since:
+        pytest.skip(f"only OpenSSH {case.since[0]}.{case.since[1]} and later know this")
     path = write(directory, tmp_path, case)
     theirs = askSsh(path, case)
     mine = askLimpet(path, case)

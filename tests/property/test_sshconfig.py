@@ -27,7 +27,26 @@ WORDS = st.one_of(
     st.sampled_from(
         [*(keyword.name for keyword in KEYWORDS.values()), "Host", "Match", "Include"]
         + ["yes", "no", "none", "*", "!x", "a", "1", "8080", "h:80", "[::1]:80", "/s", "%h", "%%"]
-        + ["${X}", "host", "exec", "final", "all", "user", "1h", "1G", "+a,b", "-*", "~", "=", "#"]
+        + [
+            "${X}",
+            "host",
+            "exec",
+            "final",
+            "localnetwork",
+            "127.0.0.0/8",
+            "tagged",
+            "command",
+            "version",
+            "all",
+            "user",
+            "1h",
+            "1G",
+            "+a,b",
+            "-*",
+            "~",
+            "=",
+            "#",
+        ]
         + ['"', "'", "\\", "IgnoreUnknown"]
     ),
     st.text(max_size=8),
@@ -39,7 +58,12 @@ TEXTS = st.lists(LINES, max_size=8).map("\n".join)
 class Nothing:
     """A world of one file that includes nothing, and of commands that succeed."""
 
-    def include(self, pattern: str, source: Source) -> Iterable[IncludedFile]:
+    version = "Limpet_0.0"
+
+    def localAddresses(self) -> Iterable[str]:
+        return ["127.0.0.1"]
+
+    def include(self, pattern: str, source: Source, settings: Settings) -> Iterable[IncludedFile]:
         return [IncludedFile("other", "Port 5\nHost x\nUser y")] if pattern == "a" else []
 
     def matchExec(self, command: str, source: Source, settings: Settings) -> bool | None:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import defer
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from limpet._logger import ClassLogger
 from limpet.client.agent import bindToSession
 from limpet.client.config import ClientConfig
 from limpet.client.errors import AuthenticationFailed, shown, told
@@ -33,7 +33,7 @@ from limpet.client.identities import (
     readCertificate,
     readIdentityFile,
 )
-from limpet.client.interaction import NobodyToAsk
+from limpet.client.interaction import CHOICES, STEPS, NobodyToAsk, follow
 from limpet.core import authentication
 from limpet.ssh.keys import BadKeyError, Certificate, EncryptedKeyError, Key
 from limpet.ssh.service import SSHService
@@ -92,7 +92,7 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         tried: What was tried, in words.
     """
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(
         self,
@@ -134,6 +134,15 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         reasons = self.notTried.setdefault(method, [])
         if why not in reasons:
             reasons.append(why)
+            self._follow(CHOICES, f"{shown(method)} is not tried: {why}")
+
+    def _try(self, what: str) -> None:
+        """Write down what is tried next."""
+        self.tried.append(what)
+        self._follow(STEPS, f"trying {what}")
+
+    def _follow(self, level: int, text: str) -> None:
+        follow(self.ui, level, f"{shown(self.config.host)}: {text}")
 
     # ── How long the server may take ──────────────────────────────────────────────────────────
 
@@ -180,8 +189,20 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         except WireError:
             partial = False
         if self.tried and self.lastAuth != authentication.NONE:
-            self.tried[-1] += ": accepted, and not enough" if partial else ": refused"
+            verdict = "accepted, and not enough" if partial else "refused"
+            self.tried[-1] += f": {verdict}"
+            self._follow(STEPS, verdict)
+        else:
+            extensions = getattr(self.transport, "peerExtensions", {})
+            for name, value in sorted(extensions.items()):
+                self._follow(CHOICES, f"the server says: {shown(name)}={shown(value)}")
+        names = ", ".join(shown(name) for name in self.methods)
+        self._follow(STEPS, f"the server takes: {names}")
         return super().ssh_USERAUTH_FAILURE(packet)
+
+    def ssh_USERAUTH_SUCCESS(self, packet: bytes) -> None:
+        self._follow(STEPS, f"the server lets us in, by {shown(self.lastAuth)}")
+        super().ssh_USERAUTH_SUCCESS(packet)
 
     def _ebMethod(self, reason: Failure) -> bool:
         if reason.check(NobodyToAsk, defer.CancelledError):
@@ -225,7 +246,7 @@ class ConfiguredUserAuth(SSHUserAuthClient):
                 )
             return None
         identity = self._identities.pop(0)
-        self.tried.append(str(identity))
+        self._try(str(identity))
         return identity
 
     def _boundHostKey(self) -> bytes | None:
@@ -261,6 +282,7 @@ class ConfiguredUserAuth(SSHUserAuthClient):
             try:
                 found.append(readIdentityFile(path))
             except FileNotFoundError:
+                self._follow(CHOICES, f"there is no key {path}")
                 if self.config.identityFilesGiven:
                     self.ui.warn(told(f"there is no key {path} (IdentityFile)\n"))
                 continue
@@ -315,8 +337,14 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         return (
             bindToSession(agent, self.transport, isForwarding=False)
             .addCallback(lambda ignored: agent.requestIdentities())
-            .addCallback(lambda listed: list(agentIdentities(agent, listed)))
+            .addCallback(lambda listed: self._listed(list(agentIdentities(agent, listed))))
         )
+
+    def _listed(self, identities: list[Identity]) -> list[Identity]:
+        self._follow(STEPS, f"the agent has {len(identities)} keys")
+        for identity in identities:
+            self._follow(CHOICES, f"the agent has the {identity}")
+        return identities
 
     def dropAgent(self) -> None:
         """The agent is asked while the user logs in, and no longer."""
@@ -328,6 +356,7 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         """Let the identity sign; what keeps it from that is written down."""
         if not isinstance(publicKey, Identity):
             return super().signData(publicKey, signData)
+        self._follow(STEPS, f"the server takes it; signing by {shown(self.signatureAlgorithm)}")
 
         def failed(reason: Any) -> Any:
             said = "" if reason.check(WireError) else reason.getErrorMessage()
@@ -378,7 +407,7 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         given, method = self.credentials.password, authentication.PASSWORD
         if prompt is None and given is not None and method not in self._passwordGivenTo:
             self._passwordGivenTo.add(method)
-            self.tried.append("the password that was given")
+            self._try("the password that was given")
             return defer.succeed(given)
         if self.credentials.only:
             return None
@@ -389,7 +418,7 @@ class ConfiguredUserAuth(SSHUserAuthClient):
             if self._passwordPrompts:
                 self.ui.warn(account + b" does not take that password; try again\n")
             self._passwordPrompts += 1
-            self.tried.append("a password")
+            self._try("a password")
             prompt = account + b"'s password: "
         else:
             prompt = self._marked(prompt)
@@ -412,7 +441,7 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         self._questionRounds += 1
         began = super().auth_keyboard_interactive()
         if began:
-            self.tried.append("the server's own questions (keyboard-interactive)")
+            self._try("the server's own questions (keyboard-interactive)")
         return began
 
     def getGenericAnswers(

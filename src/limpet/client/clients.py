@@ -26,6 +26,7 @@ from limpet.client.config import (
     ClientConfig,
     ConfigError,
     ForwardSpec,
+    LookUpName,
     loadClientConfig,
     parseDestination,
     parseForward,
@@ -42,6 +43,7 @@ from limpet.client.hostpolicy import (
     KnownHostsPolicy,
     PinnedHostKeys,
 )
+from limpet.client.names import aside, systemLookUp
 from limpet.client.processes import RemoteProcess, Result
 from limpet.client.programs import EXEC, SHELL, SUBSYSTEM, Program, Terminal
 from limpet.client.streams import StreamReceiver
@@ -111,14 +113,18 @@ def connect(
         policy = _policyFor(hostKeys)
     except ClientError:
         return defer.fail()
-    connected = connecting.connect(
-        getReactor() if reactor is None else reactor,
-        config,
-        ui,
-        credentials=credentials,
-        hostKeys=policy,
+    running = getReactor() if reactor is None else reactor
+
+    def connectAs(found: ClientConfig) -> defer.Deferred[connecting.ClientConnection]:
+        return connecting.connect(running, found, ui, credentials=credentials, hostKeys=policy)
+
+    if not config.wantsLookUps:
+        return connectAs(config).addCallback(Client)
+    # Once more, now with the resolver, where waiting for it does no harm.
+    loading = aside(
+        running, _configFor, destination, user, port, hostKeys, options, configFiles, systemLookUp
     )
-    return connected.addCallback(Client)
+    return loading.addCallback(connectAs).addCallback(Client)
 
 
 def _configFor(
@@ -128,6 +134,7 @@ def _configFor(
     hostKeys: HostKeys,
     options: Mapping[str, object] | None,
     configFiles: Sequence[str | Path] | None,
+    lookUp: LookUpName | None = None,
 ) -> ClientConfig:
     try:
         place = parseDestination(destination)
@@ -145,7 +152,7 @@ def _configFor(
             value = "yes" if value else "no"
         overrides.append((name, str(value)))
     files = None if configFiles is None else [Path(name) for name in configFiles]
-    return loadClientConfig(place.host, overrides=overrides, files=files)
+    return loadClientConfig(place.host, overrides=overrides, files=files, lookUp=lookUp)
 
 
 def _policyFor(hostKeys: Any) -> HostKeyPolicy:

@@ -6,7 +6,7 @@
 
 Rule: the files are read as `ssh` reads them, and what is asked for and not done is in `warnings`,
 with file and line. Names of hosts and users are judged before they are put in place of any token;
-no shell is started, and `Match exec` runs nothing unless the caller allows it.
+no shell is started, `Match exec` runs nothing and no name is looked up unless the caller allows it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import os
 import socket
 import stat
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from limpet._version import __version__
 from limpet.client.errors import ClientError
+from limpet.client.names import localAddresses, numericAddress
 from limpet.core import negotiation
 from limpet.core.kex import KEX_METHODS
 from limpet.core.negotiation import AlgorithmLists
@@ -47,6 +49,7 @@ from limpet.core.sshconfig import (
     quoted,
     splitCommand,
 )
+from limpet.core.sshconfig.canonical import NameRules, NoSuchName
 from limpet.core.sshconfig.lines import MAX_FILE_LENGTH
 from limpet.core.sshconfig.tokens import connectionHash, expand, expandAll, expandHome
 from limpet.core.sshconfig.values import preferred
@@ -74,6 +77,24 @@ SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 
 MATCH_EXEC_SECONDS = 10.0
 """How long the command of a `Match exec` may take (ours)."""
+
+MAX_DOMAINS = 32
+"""Most domains that a short name is looked for in; further ones are not asked (ours)."""
+
+VERSION = f"Limpet_{__version__}"
+"""What `Match version` is held against."""
+
+KNOWN_HOSTS_TOKENS = "fHIKt"
+"""Tokens of KnownHostsCommand beside the usual ones."""
+
+LOCAL_COMMAND_TOKENS = "fHIKtT"
+"""Tokens of LocalCommand beside the usual ones."""
+
+LookUpName = Callable[[str, str], str | None]
+"""Takes a name and an AddressFamily, and returns where the name leads; None where nowhere."""
+
+MAX_ADDENDUM = 200
+"""Longest VersionAddendum, in characters (ours; a whole line has 255 bytes, RFC 4253 section 4.2)."""
 
 MAX_JUMP_DEPTH = 16
 """Most hosts on the way, however their configurations add up (ours)."""
@@ -122,20 +143,33 @@ class ClientConfig:
             `hostKeyAlgorithms`, which `limpet.client.knownhosts` puts in order for a host.
         pubkeyAcceptedAlgorithms: What to sign with when logging in.
         caSignatureAlgorithms: What a host certificate may be signed with.
+        ipQoS: The traffic class of sessions at a terminal, and that of all others; None to leave it
+            to the system.
+        knownHostsCommand: A command that prints further lines of known_hosts, as it was written;
+            see `arguments`.
+        revokedHostKeys: Files of revoked keys.
+        kbdInteractiveDevices: What is asked for in keyboard-interactive.
         preferredAuthentications: The methods, in order.
         pubkeyAuthentication: "yes", "no", "unbound" or "host-bound".
         sendEnv: Patterns of variables to send; see `environment`.
         setEnv: Variables to send whatever the environment says.
         requestTTY: "auto", "yes", "no" or "force".
         sessionType: "default", "none" or "subsystem".
+        localCommand: What is run here after the login, as it was written; None where
+            PermitLocalCommand does not allow it.
+        channelTimeouts: Patterns of channel types, and the seconds after which idle ones close.
         escapeChar: What begins an escape at the start of a line; None for nothing.
         permitRemoteOpen: Where a remote dynamic forwarding may lead: hosts and ports, None for any
             port; None for everywhere.
         forwardAgent: Whether the agent is forwarded; `forwardAgentPath` is its socket, None for
             the usual one.
         addKeysToAgent: "no", "yes", "ask" or "confirm"; `addKeysToAgentSeconds` says how long.
+        wantsLookUps: Whether the host's name should have been made canonical, and nothing was there
+            to look it up with.
+        tokens: What %-tokens stand for.
         warnings: What the configuration asks for and Limpet does not do, with file and line.
         notes: The same where nothing but comfort is lost.
+        filesRead: The files that were read, in order.
     """
 
     host: str
@@ -146,6 +180,12 @@ class ClientConfig:
     # Where to, and how
     addressFamily: str = "any"
     bindAddress: str | None = None
+    bindInterface: str | None = None
+    canonicalizeHostname: str = "no"
+    nameRules: NameRules = field(default_factory=NameRules)
+    wantsLookUps: bool = False
+    ipQoS: tuple[int | None, int | None] = (None, None)
+    versionAddendum: str | None = None
     connectTimeout: float | None = None
     connectionAttempts: int = 1
     tcpKeepAlive: bool = True
@@ -154,6 +194,7 @@ class ClientConfig:
     proxyJump: tuple[JumpHost, ...] = ()
     proxyCommand: str | None = None
     proxyArguments: list[str] | None = None
+    proxyUseFdpass: bool = False
     # Algorithms
     ciphers: list[bytes] = field(default_factory=lambda: list(DEFAULT_ALGORITHMS.ciphers))
     macs: list[bytes] = field(default_factory=lambda: list(DEFAULT_ALGORITHMS.macs))
@@ -177,8 +218,11 @@ class ClientConfig:
     hostKeyAlias: str | None = None
     checkHostIP: bool = False
     noHostAuthenticationForLocalhost: bool = False
-    revokedHostKeys: str | None = None
+    knownHostsCommand: str | None = None
+    revokedHostKeys: list[str] = field(default_factory=list)
     updateHostKeys: str = "no"
+    fingerprintHash: str = "sha256"
+    visualHostKey: bool = False
     # Who we are
     identityFiles: list[str] = field(default_factory=list)
     identityFilesGiven: bool = False
@@ -191,6 +235,7 @@ class ClientConfig:
     pubkeyAuthentication: str = "yes"
     passwordAuthentication: bool = True
     kbdInteractiveAuthentication: bool = True
+    kbdInteractiveDevices: list[str] = field(default_factory=list)
     numberOfPasswordPrompts: int = 3
     batchMode: bool = False
     # The session
@@ -200,8 +245,14 @@ class ClientConfig:
     sendEnv: list[str] = field(default_factory=list)
     setEnv: dict[str, str] = field(default_factory=dict)
     escapeChar: str | None = "~"
+    enableEscapeCommandline: bool = False
     stdinNull: bool = False
+    forkAfterAuthentication: bool = False
+    permitLocalCommand: bool = False
+    localCommand: str | None = None
+    channelTimeouts: list[tuple[str, int]] = field(default_factory=list)
     logLevel: str = "INFO"
+    warnWeakCrypto: bool = False
     # Forwarding
     localForwards: list[ForwardSpec] = field(default_factory=list)
     remoteForwards: list[ForwardSpec] = field(default_factory=list)
@@ -211,10 +262,13 @@ class ClientConfig:
     gatewayPorts: bool = False
     forwardAgent: bool = False
     forwardAgentPath: str | None = None
+    streamLocalBindMask: int = 0o177
     streamLocalBindUnlink: bool = False
     # What was read
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    filesRead: Sequence[str] = ()
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     settings: Settings | None = field(default=None, repr=False, compare=False)
     loadedWith: LoadArguments | None = field(default=None, repr=False, compare=False)
 
@@ -258,8 +312,30 @@ class ClientConfig:
         }
         return found | self.setEnv
 
-    def forJump(self) -> ClientConfig | None:
+    def arguments(self, command: str, more: Mapping[str, str] | None = None) -> list[str]:
+        """A command of the configuration as arguments, tokens replaced, to be run without a shell.
+
+        Args:
+            command: `knownHostsCommand` or `localCommand`.
+            more: What further tokens stand for.
+
+        Raises:
+            ConfigError: It needs a shell, or a token has no meaning.
+        """
+        loadedWith = self.loadedWith or LoadArguments(files=())
+        given = loadedWith.environment
+        environment = os.environ if given is None else given
+        home = loadedWith.home or os.path.expanduser("~")
+        try:
+            return splitCommand(command, {**self.tokens, **(more or {})}, environment, home)
+        except (NeedsShell, BadToken) as failure:
+            raise ConfigError(f"{command!r} cannot be run: {failure}") from None
+
+    def forJump(self, lookUp: LookUpName | None = None) -> ClientConfig | None:
         """The configuration of the last host on the way, whose own `forJump` leads further.
+
+        Args:
+            lookUp: As for `loadClientConfig`.
 
         Returns:
             None where the way is direct.
@@ -277,7 +353,7 @@ class ClientConfig:
                 "the way"
             )
         *before, jump = self.proxyJump
-        overrides = []
+        overrides = [("SessionType", "none")]
         if jump.user is not None:
             overrides.append(("User", quoted(jump.user)))
         if jump.port is not None:
@@ -285,7 +361,8 @@ class ClientConfig:
         if before:
             overrides.append(("ProxyJump", ",".join(str(host) for host in before)))
         # What was given for the target alone (its keys, its port) is not for the hosts on the way.
-        return _load(jump.host, overrides, replace(loadedWith, depth=loadedWith.depth + 1))
+        arguments = replace(loadedWith, depth=loadedWith.depth + 1, command="", lookUp=lookUp)
+        return _load(jump.host, overrides, arguments)
 
 
 @dataclass(frozen=True)
@@ -297,6 +374,8 @@ class LoadArguments:
     home: str | None = None
     environment: Mapping[str, str] | None = None
     allowMatchExec: bool = False
+    command: str = ""
+    lookUp: LookUpName | None = None
     depth: int = 0
 
 
@@ -309,10 +388,12 @@ def loadClientConfig(
     home: str | None = None,
     environment: Mapping[str, str] | None = None,
     allowMatchExec: bool = False,
+    command: str | None = None,
+    lookUp: LookUpName | None = None,
 ) -> ClientConfig:
     """Find out what the configuration says of a host.
 
-    It reads files, and may run commands where that is allowed; it does not look up names.
+    It reads files, and may run commands and look up names where that is allowed.
 
     Args:
         host: The host as the person calls it; `Host` patterns are held against it.
@@ -326,12 +407,22 @@ def loadClientConfig(
         allowMatchExec: Whether the commands of `Match exec` are run, without a shell, also where
             LimpetMatchExec does not say so. Otherwise such a block does not apply, and that is one
             of the warnings.
+        command: The command or the subsystem that is to be run, for `Match command`.
+        lookUp: What looks up names, and waits for the answers, where CanonicalizeHostname asks for
+            that: `limpet.client.names.systemLookUp`, say. None looks up none; then the result's
+            `wantsLookUps` says whether one was needed, and that is one of the warnings.
 
     Raises:
         ConfigError: Something in it cannot be used, or `host` is not a name of a host.
     """
     arguments = LoadArguments(
-        None if files is None else tuple(files), localUser, home, environment, allowMatchExec
+        None if files is None else tuple(files),
+        localUser,
+        home,
+        environment,
+        allowMatchExec,
+        command or "",
+        lookUp,
     )
     return _load(host, overrides, arguments)
 
@@ -342,17 +433,54 @@ def _load(
     try:
         checkHost(host)
         machine = _Machine(arguments)
-        settings = Settings(host, machine.localUser)
+        settings = Settings(host, machine.localUser, arguments.command)
         resolver = Resolver(settings, machine)
         for keyword, value in overrides:
             resolver.addOption(keyword, value)
         _readFiles(resolver, machine, arguments.files)
-        if settings.wantsFinalPass:
-            resolver.startFinalPass()
+        name, isPending = _canonicalName(settings, arguments.lookUp)
+        if settings.wantsFinalPass or (_nameRules(settings).wanted != "no" and not isPending):
+            resolver.startFinalPass(name)
             _readFiles(resolver, machine, arguments.files)
-        return _configOf(settings, machine, arguments)
-    except (BadConfig, BadPlace) as failure:
+        elif isPending:
+            settings.warnings.append(
+                f"{settings.source('canonicalizehostname')}: CanonicalizeHostname: the name was not"
+                " looked up; see lookUp of loadClientConfig"
+            )
+        config = _configOf(settings, machine, arguments, name, isPending)
+        return replace(config, filesRead=tuple(dict.fromkeys(machine.filesRead)))
+    except (BadConfig, BadPlace, NoSuchName) as failure:
         raise ConfigError(str(failure)) from None
+
+
+# ── Names ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _nameRules(settings: Settings) -> NameRules:
+    get = settings.get
+    return NameRules(
+        get("canonicalizehostname", "no"),
+        get("canonicaldomains", ())[:MAX_DOMAINS],
+        get("canonicalizemaxdots", 1),
+        get("canonicalizefallbacklocal", True),
+        get("canonicalizepermittedcnames", ()),
+    )
+
+
+def _canonicalName(settings: Settings, lookUp: LookUpName | None) -> tuple[str, bool]:
+    """The name of the host to connect to, and whether it should have been looked up."""
+    family = settings.get("addressfamily", "any")
+    name = settings.targetHost()
+    address = numericAddress(name, family)
+    if address is not None:
+        return address, False
+    name = checkHost(name.lower())
+    command = settings.get("proxycommand")
+    isDirect = not settings.get("proxyjump") and (command is None or command.lower() == "none")
+    rules = _nameRules(settings)
+    if lookUp is None:
+        return name, rules.wanted != "no"
+    return rules.canonicalName(name, isDirect, lambda wanted: lookUp(wanted, family)), False
 
 
 # ── Files ─────────────────────────────────────────────────────────────────────────────────────
@@ -361,15 +489,18 @@ def _load(
 def _readFiles(resolver: Resolver, machine: _Machine, files: Sequence[Path] | None) -> None:
     if files is not None:
         for path in files:
+            machine.filesRead.append(str(path))
             resolver.readFile(str(path), _readGiven(path))
         return
     mine = os.path.join(machine.home, ".ssh", "config")
     text = _readRegular(mine, Source(mine), ownersOnly=True)
     if text is not None:
+        machine.filesRead.append(mine)
         resolver.readFile(mine, text)
     name = str(SYSTEM_CONFIG)
     text = _readRegular(name, Source(name))
     if text is not None:
+        machine.filesRead.append(name)
         resolver.readFile(name, text, system=True)
 
 
@@ -425,10 +556,25 @@ class _Machine:
         self.environment: Mapping[str, str] = os.environ if given is None else given
         self._allowExec = arguments.allowMatchExec
         self._ownersOnly = arguments.files is None
+        self.filesRead: list[str] = []
         # Each command is run once, however many passes there are.
         self._answers: dict[tuple[str, ...], bool] = {}
 
-    def include(self, pattern: str, source: Source) -> Iterable[IncludedFile]:
+    @property
+    def version(self) -> str:
+        return VERSION
+
+    def localAddresses(self) -> Iterable[str]:
+        return [address.text for address in localAddresses()]
+
+    def include(self, pattern: str, source: Source, settings: Settings) -> Iterable[IncludedFile]:
+        if "%" in pattern or "${" in pattern:
+            port = settings.get("port", DEFAULT_PORT)
+            tokens = self.tokens(settings, settings.targetHost(), port)
+            try:
+                pattern = expandAll(pattern, tokens, self.environment)
+            except BadToken as failure:
+                raise source.error(f"Include: {failure}") from None
         path = self.atHome(pattern, source)
         if not os.path.isabs(path):
             base = "/etc/ssh" if source.system else os.path.join(self.home, ".ssh")
@@ -437,6 +583,7 @@ class _Machine:
             ownersOnly = self._ownersOnly and not source.system
             text = _readRegular(name, source, ownersOnly)
             if text is not None:
+                self.filesRead.append(name)
                 yield IncludedFile(name, text)
 
     def atHome(self, path: str, source: Source) -> str:
@@ -494,11 +641,8 @@ class _Machine:
     def tokens(self, settings: Settings, hostName: str, port: int) -> dict[str, str]:
         """What the tokens stand for that most keywords take."""
         name = socket.gethostname()
-        isWritten = "user" in settings.values and settings.source("user") is not COMMAND_LINE
-        user = checkUser(settings.user(), allowSpaces=isWritten)
         jump = ",".join(str(host) for host in settings.get("proxyjump", ()))
-        return {
-            "C": connectionHash(name, hostName, str(port), user, jump),
+        tokens = {
             "d": self.home,
             "h": hostName,
             "i": str(os.getuid()),
@@ -508,9 +652,20 @@ class _Machine:
             "l": name,
             "n": settings.originalHost,
             "p": str(port),
-            "r": user,
             "u": self.localUser,
         }
+        user = self._user(settings, tokens)
+        return tokens | {"C": connectionHash(name, hostName, str(port), user, jump), "r": user}
+
+    def _user(self, settings: Settings, tokens: Mapping[str, str]) -> str:
+        """Who is to log in; in a file tokens and variables may stand for parts of the name."""
+        user = settings.user()
+        if "user" not in settings.values or settings.source("user") is COMMAND_LINE:
+            return checkUser(user)
+        try:
+            return checkUser(expandAll(user, tokens, self.environment), allowSpaces=True)
+        except BadToken as failure:
+            raise settings.source("user").error(f"User: {failure}") from None
 
 
 def _localUser() -> str:
@@ -523,13 +678,15 @@ def _localUser() -> str:
 # ── From what was found to the configuration ──────────────────────────────────────────────────
 
 
-def _configOf(settings: Settings, machine: _Machine, arguments: LoadArguments) -> ClientConfig:
+def _configOf(
+    settings: Settings, machine: _Machine, arguments: LoadArguments, name: str, isPending: bool
+) -> ClientConfig:
     refusal = settings.get("refuseconnection")
     if refusal:
         raise settings.source("refuseconnection").error(f"RefuseConnection: {refusal}")
-    hostName = checkHost(settings.targetHost().lower())
     port: int = settings.get("port", DEFAULT_PORT)
-    return _Builder(settings, machine, hostName, port).build(arguments)
+    builder = _Builder(settings, machine, checkHost(name), port)
+    return replace(builder.build(arguments), wantsLookUps=isPending)
 
 
 class _Builder:
@@ -560,6 +717,11 @@ class _Builder:
             localUser=self._machine.localUser,
             addressFamily=get("addressfamily", "any"),
             bindAddress=get("bindaddress"),
+            bindInterface=get("bindinterface"),
+            canonicalizeHostname=get("canonicalizehostname", "no"),
+            nameRules=_nameRules(self._settings),
+            ipQoS=get("ipqos", (None, None)),
+            versionAddendum=self._versionAddendum(),
             connectTimeout=float(timeout) if timeout else None,
             connectionAttempts=max(1, get("connectionattempts", 1)),
             tcpKeepAlive=get("tcpkeepalive", True),
@@ -568,6 +730,7 @@ class _Builder:
             proxyJump=jumps,
             proxyCommand=command,
             proxyArguments=None if command is None else self._proxyArguments(),
+            proxyUseFdpass=get("proxyusefdpass", False),
             ciphers=self._algorithms("ciphers", DEFAULT_ALGORITHMS.ciphers, _KNOWN_CIPHERS),
             macs=self._algorithms("macs", DEFAULT_ALGORITHMS.macs, _KNOWN_MACS),
             kexAlgorithms=self._algorithms(
@@ -595,8 +758,11 @@ class _Builder:
             hostKeyAlias=get("hostkeyalias"),
             checkHostIP=get("checkhostip", False),
             noHostAuthenticationForLocalhost=get("nohostauthenticationforlocalhost", False),
-            revokedHostKeys=self._path("revokedhostkeys"),
+            knownHostsCommand=self._command("knownhostscommand", KNOWN_HOSTS_TOKENS),
+            revokedHostKeys=self._paths(get("revokedhostkeys", ()), "revokedhostkeys"),
             updateHostKeys=get("updatehostkeys", "no"),
+            fingerprintHash=get("fingerprinthash", "sha256"),
+            visualHostKey=get("visualhostkey", False),
             identityFiles=self._identities(),
             identityFilesGiven="identityfile" in self._settings.values,
             certificateFiles=self._paths(self._settings.all("certificatefile"), "certificatefile"),
@@ -608,6 +774,7 @@ class _Builder:
             pubkeyAuthentication=get("pubkeyauthentication", "yes"),
             passwordAuthentication=get("passwordauthentication", True),
             kbdInteractiveAuthentication=get("kbdinteractiveauthentication", True),
+            kbdInteractiveDevices=_names(get("kbdinteractivedevices", "")),
             numberOfPasswordPrompts=get("numberofpasswordprompts", 3),
             batchMode=get("batchmode", False),
             requestTTY=get("requesttty", "auto"),
@@ -616,8 +783,14 @@ class _Builder:
             sendEnv=self._sendEnv(),
             setEnv=self._setEnv(),
             escapeChar=None if escape == "none" else escape,
+            enableEscapeCommandline=get("enableescapecommandline", False),
             stdinNull=get("stdinnull", False),
+            forkAfterAuthentication=get("forkafterauthentication", False),
+            permitLocalCommand=get("permitlocalcommand", False),
+            localCommand=self._localCommand(),
+            channelTimeouts=[pair for pair in get("channeltimeout", ()) if pair[1]],
             logLevel=get("loglevel", "INFO"),
+            warnWeakCrypto=get("warnweakcrypto", False),
             localForwards=self._forwards("localforward"),
             remoteForwards=self._forwards("remoteforward"),
             dynamicForwards=self._forwards("dynamicforward"),
@@ -626,7 +799,9 @@ class _Builder:
             gatewayPorts=get("gatewayports", False),
             forwardAgent=agent != "no",
             forwardAgentPath=self._forwardedAgent(agent),
+            streamLocalBindMask=get("streamlocalbindmask", 0o177),
             streamLocalBindUnlink=get("streamlocalbindunlink", False),
+            tokens=self._tokens,
             warnings=self._warnings,
             notes=self._notes,
             settings=self._settings,
@@ -691,9 +866,32 @@ class _Builder:
             return expanded
         return self._machine.atHome(expanded, self._settings.source(keyword))
 
-    def _path(self, keyword: str) -> str | None:
-        path = self._settings.get(keyword)
-        return None if path in (None, "none") else self._expanded(path, keyword)
+    def _command(self, keyword: str, tokens: str) -> str | None:
+        """A command as it was written, once it is clear that it can be run without a shell."""
+        text: str | None = self._settings.get(keyword)
+        if text is None or text.lower() == "none":
+            return None
+        known = self._tokens | dict.fromkeys(tokens, "NONE")
+        try:
+            splitCommand(text, known, self._machine.environment, self._machine.home)
+        except (NeedsShell, BadToken) as failure:
+            raise self._fail(keyword, failure) from None
+        return text
+
+    def _localCommand(self) -> str | None:
+        if not self._settings.get("permitlocalcommand", False):
+            return None
+        return self._command("localcommand", LOCAL_COMMAND_TOKENS)
+
+    def _versionAddendum(self) -> str | None:
+        text: str | None = self._settings.get("versionaddendum")
+        if text is None or text.lower() == "none":
+            return None
+        addendum = self._expanded(text, "versionaddendum")
+        if not (addendum.isascii() and addendum.isprintable() and len(addendum) <= MAX_ADDENDUM):
+            problem = f"at most {MAX_ADDENDUM} printable characters of ASCII may stand there"
+            raise self._fail("versionaddendum", ValueError(problem))
+        return addendum
 
     def _paths(self, paths: Iterable[str], keyword: str) -> list[str]:
         return [self._expanded(path, keyword) for path in paths if path != "none"]
@@ -736,9 +934,7 @@ class _Builder:
 
     def _methods(self) -> list[str]:
         text = self._settings.get("preferredauthentications")
-        if text is None:
-            return list(_DEFAULT_METHODS)
-        return [name for name in text.split(",") if name]
+        return list(_DEFAULT_METHODS) if text is None else _names(text)
 
     def _remoteCommand(self) -> str | None:
         text = self._settings.get("remotecommand")
@@ -764,6 +960,10 @@ class _Builder:
         found: dict[str, str] = {}
         for assignment in self._settings.get("setenv", ()):
             name, _, value = assignment.partition("=")
+            try:
+                value = expandAll(value, self._tokens, self._machine.environment)
+            except BadToken as failure:
+                raise self._fail("setenv", failure) from None
             found.setdefault(name, value)
         return found
 
@@ -779,3 +979,8 @@ class _Builder:
             listenPath=None if listen is None else self._expanded(listen, keyword),
             targetPath=None if target is None else self._expanded(target, keyword),
         )
+
+
+def _names(text: str) -> list[str]:
+    """The names of a list that commas join."""
+    return [name for name in text.split(",") if name]

@@ -22,13 +22,13 @@ from typing import Any
 
 from twisted.internet import defer, error
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from limpet._logger import ClassLogger
 from limpet.client.agent import AgentForwarding, connectToAgent
 from limpet.client.authenticating import ConfiguredUserAuth, Credentials
 from limpet.client.config import ClientConfig
-from limpet.client.dialing import ProxyProgram, dial, dialByCommand
+from limpet.client.dialing import ProxyProgram, dial, dialByCommand, markPackets
 from limpet.client.errors import (
     ClientError,
     ConnectFailed,
@@ -39,8 +39,9 @@ from limpet.client.errors import (
     shown,
 )
 from limpet.client.hostkeyupdates import HOST_KEYS, HostKeyUpdates
-from limpet.client.hostpolicy import HostKeyPolicy, KnownHostsPolicy
-from limpet.client.interaction import asUserInterface
+from limpet.client.hostpolicy import HostKeyPolicy, KnownHostsPolicy, describedKey
+from limpet.client.interaction import CHOICES, STEPS, asUserInterface, follow
+from limpet.client.names import aside, systemLookUp
 from limpet.client.tunnel import dialThrough
 from limpet.core.errors import (
     ConnectionTimedOut,
@@ -49,6 +50,7 @@ from limpet.core.errors import (
     ProtocolViolation,
 )
 from limpet.core.kex import KEX_METHODS
+from limpet.core.negotiation import readKexInit
 from limpet.crypto.ciphers import CIPHERS
 from limpet.crypto.macs import MACS
 from limpet.crypto.signatures import HOST_KEY_ALGORITHMS
@@ -75,6 +77,19 @@ _SETTINGS = {
     "compression": ("Compression", frozenset({b"none", b"zlib@openssh.com"})),
 }
 """What was negotiated in vain: the setting that changes it, and all that Limpet has of it."""
+
+
+_OFFERED = {
+    "key exchange": "keyExchanges",
+    "host key": "hostKeyAlgorithms",
+    "ciphers to the server": "ciphersCS",
+    "ciphers from the server": "ciphersSC",
+    "MACs to the server": "macsCS",
+    "MACs from the server": "macsSC",
+    "compression to the server": "compressionsCS",
+    "compression from the server": "compressionsSC",
+}
+"""What a side offers in its KexInit, for a person, and the name of its list."""
 
 
 class ClientService(SSHConnection):
@@ -160,6 +175,16 @@ class ClientConnection:
         self.transport.loseConnection()
         return self.closed
 
+    def markPackets(self, atTerminal: bool) -> None:
+        """Mark what is sent from here on as IPQoS says.
+
+        Args:
+            atTerminal: Whether somebody types at a terminal and waits for the answer.
+        """
+        wanted = self.config.ipQoS[0 if atTerminal else 1]
+        if wanted is not None:
+            markPackets(self.transport.transport, wanted)
+
     def lendAgent(self) -> None:
         """Let the server have the agent, as far as `limpet.client.agent` lends it.
 
@@ -223,6 +248,8 @@ class ClientTransport(SSHClientTransport):
         self.supportedCompressions = list(lists.compressions)
         self.supportedPublicKeys = attempt.hostKeyAlgorithms
         self.rekeyPolicy = config.rekeyPolicy
+        if config.versionAddendum is not None:
+            self.ourVersionString += b" " + config.versionAddendum.encode("ascii")
         self.keepaliveSeconds = config.serverAliveInterval
         self.keepaliveMisses = config.serverAliveCountMax
         self.clock = attempt.reactor
@@ -236,6 +263,12 @@ class ClientTransport(SSHClientTransport):
             keepAlive(self._attempt.config.tcpKeepAlive)
         self._attempt.connected(self)
         super().connectionMade()
+
+    def ssh_KEXINIT(self, packet: bytes) -> None:
+        if self.sessionID is None:
+            self._attempt.identified(self)
+        super().ssh_KEXINIT(packet)
+        self._attempt.negotiated(self)
 
     def verifyHostKey(self, pubKey: bytes, fingerprint: bytes) -> defer.Deferred[Any]:
         return self._attempt.verify(self, pubKey)
@@ -286,7 +319,7 @@ class _Factory:
 class _Attempt:
     """One connection from the first packet to the login, and after that its end."""
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(
         self,
@@ -325,14 +358,28 @@ class _Attempt:
         return f"{self.config.hostName}{port}"
 
     def begin(self) -> defer.Deferred[ClientConnection]:
-        """Dial."""
-        config, factory = self.config, _Factory(self)
-        try:
-            self.hostKeyAlgorithms = list(self.hostKeys.algorithms(config))
-        except Exception:  # noqa: BLE001 a policy that breaks vouches for nobody
-            self._log.failure("a policy for host keys is broken")
+        """Find out which host keys to ask for, and dial."""
+        self._dialling = defer.maybeDeferred(self.hostKeys.algorithms, self.config)
+        self._dialling.addCallback(list).addCallbacks(self._dial, self._notJudged)
+        self._dialling.addErrback(self._notBegun)
+        return self.result
+
+    def _notJudged(self, reason: Failure) -> None:
+        if isinstance(reason.value, ClientError):
+            self._fail(reason.value)
+        elif not reason.check(defer.CancelledError):
+            # A policy that breaks vouches for nobody.
+            self._log.failure("a policy for host keys is broken", reason)
             self._fail(HostKeyRefused(f"the host key of {self.where} cannot be judged"))
-            return self.result
+
+    def _notBegun(self, reason: Failure) -> None:
+        if not self._finished:
+            self._finished = True
+            self.result.errback(reason)
+
+    def _dial(self, algorithms: list[bytes]) -> None:
+        config, factory = self.config, _Factory(self)
+        self.hostKeyAlgorithms = algorithms
         if config.proxyArguments is None and not _isHostName(config.hostName):
             self._fail(
                 ConnectFailed(
@@ -340,9 +387,10 @@ class _Attempt:
                     " dots stand 1 to 63 characters"
                 )
             )
-            return self.result
+            return
         self._startTimer()
         if self.via is not None:
+            self.follow(STEPS, f"connecting through {self.via.config.host}")
             dialling = dialThrough(
                 self.reactor,
                 self.via.connection,
@@ -352,12 +400,55 @@ class _Attempt:
                 factory,
             )
         elif config.proxyArguments is not None:
+            self.follow(STEPS, f"starting the ProxyCommand {config.proxyCommand}")
             dialling, self._program = dialByCommand(self.reactor, config.proxyArguments, factory)
         else:
-            dialling = dial(self.reactor, config, factory)
+            dialling = dial(self.reactor, config, factory, self.follow)
         self._dialling = dialling
         dialling.addErrback(self._notDialled)
-        return self.result
+
+    # ── Steps ─────────────────────────────────────────────────────────────────────────────────
+
+    def follow(self, level: int, text: str) -> None:
+        """Tell whoever follows of a step, with the host that it concerns."""
+        follow(self.ui, level, f"{shown(self.config.host)}: {text}")
+
+    def identified(self, transport: ClientTransport) -> None:
+        """The server has said what it is."""
+        self.follow(STEPS, f"the server is {shown(transport.otherVersionString)}")
+        self.follow(STEPS, f"we are {shown(transport.ourVersionString)}")
+
+    def negotiated(self, transport: ClientTransport) -> None:
+        """A key exchange has begun, the first or a later one."""
+        suite = transport._suite
+        if suite is None:
+            return
+        if transport.sessionID is not None:
+            self.follow(STEPS, f"keys are exchanged anew, by {shown(suite.kex)}")
+            return
+        for side, packet in (
+            ("we offer", transport.ourKexInitPayload),
+            ("the server offers", transport.otherKexInitPayload),
+        ):
+            offer = readKexInit(packet)
+            for kind, field in _OFFERED.items():
+                names = ",".join(map(shown, getattr(offer, field)))
+                self.follow(CHOICES, f"{side}, {kind}: {names}")
+        strict = ", strictly" if suite.strict else ""
+        self.follow(
+            STEPS,
+            f"keys are exchanged by {shown(suite.kex)}{strict}; the host signs by"
+            f" {shown(suite.hostKeyAlgorithm)}",
+        )
+        for way, cipher, mac, compression in (
+            ("to the server", suite.cipherCS, suite.macCS, suite.compressionCS),
+            ("from the server", suite.cipherSC, suite.macSC, suite.compressionSC),
+        ):
+            self.follow(
+                STEPS,
+                f"{way}: cipher {shown(cipher)}, MAC {shown(mac) or 'of the cipher'}, compression"
+                f" {shown(compression)}",
+            )
 
     # ── Time ──────────────────────────────────────────────────────────────────────────────────
 
@@ -416,6 +507,7 @@ class _Attempt:
         """Ask the policy about the host key; what keeps it from saying yes is the failure."""
         self._stopTimer()
         transport.timers.stop("kex")
+        self.follow(STEPS, f"its host key is {describedKey(keyBlob)}")
         judging: defer.Deferred[Any] = defer.maybeDeferred(
             self.hostKeys.verify, self.config, self._address(transport), keyBlob, self.ui
         )
@@ -423,6 +515,7 @@ class _Attempt:
         def judged(verdict: object) -> bool:
             if verdict is not True:
                 raise HostKeyRefused(f"nobody vouches for the host key of {self.where}")
+            self.follow(STEPS, "the host key is accepted")
             transport.timers.start("kex", transport.kexTimeoutSeconds, transport._kexTimedOut)
             return True
 
@@ -447,6 +540,7 @@ class _Attempt:
     def secured(self, transport: ClientTransport) -> None:
         """The server is who it should be: log in."""
         self._stopTimer()
+        self.follow(STEPS, f"the connection is encrypted; logging in as {self.config.user}")
         self._auth = ConfiguredUserAuth(
             self.config, self.service, self.credentials, self.ui, self._agentConnector(transport)
         )
@@ -466,6 +560,7 @@ class _Attempt:
             return
         self._finished = True
         self._client = ClientConnection(self, transport)
+        self._client.markPackets(atTerminal=False)
         self._client.provedIdentity = auth.provedIdentity
         self._dropAgent()
         self.result.callback(self._client)
@@ -645,7 +740,7 @@ def connect(
         which ends everything that was begun.
     """
     face = asUserInterface(ui)
-    policy = hostKeys if hostKeys is not None else KnownHostsPolicy()
+    policy = hostKeys if hostKeys is not None else KnownHostsPolicy(reactor)
     given = credentials if credentials is not None else Credentials()
     return _connect(reactor, config, face, given, policy)
 
@@ -656,9 +751,11 @@ def _connect(
 ) -> Any:
     via = None
     jump = config.forJump()
+    if jump is not None and jump.wantsLookUps:
+        jump = yield aside(reactor, config.forJump, systemLookUp)
     if jump is not None:
         try:
-            via = yield _connect(reactor, jump, ui, Credentials(), KnownHostsPolicy())
+            via = yield _connect(reactor, jump, ui, Credentials(), KnownHostsPolicy(reactor))
         except ClientError as failure:
             failure.onTheWay(jump.host)
             raise

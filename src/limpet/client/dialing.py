@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,6 +24,8 @@ from zope.interface import implementer
 from limpet import streams
 from limpet.client.config import ClientConfig
 from limpet.client.errors import ConnectFailed
+from limpet.client.interaction import CHOICES, STEPS
+from limpet.client.names import addressOfInterface
 
 ATTEMPT_DELAY_SECONDS = 0.25
 """How long an address may take before the next one is tried beside it (RFC 8305 section 5)."""
@@ -50,11 +52,19 @@ _ADDRESS_TYPES = {
 }
 
 
+Follow = Callable[[int, str], object]
+"""Is told of a step, with its level; see `limpet.client.interaction.IFollower`."""
+
+
+def _nobody(level: int, text: str) -> None:
+    """Nobody wants to hear of steps."""
+
+
 # ── TCP ───────────────────────────────────────────────────────────────────────────────────────
 
 
 @defer.inlineCallbacks
-def dial(reactor: Any, config: ClientConfig, factory: Any) -> Any:
+def dial(reactor: Any, config: ClientConfig, factory: Any, follow: Follow = _nobody) -> Any:
     """Connect by TCP to where `config` says.
 
     Args:
@@ -62,21 +72,24 @@ def dial(reactor: Any, config: ClientConfig, factory: Any) -> Any:
         config: Its hostName, port, addressFamily, bindAddress, connectTimeout and
             connectionAttempts count.
         factory: Makes the protocol, by `buildProtocol`.
+        follow: Is told of each address that is tried, and of what comes of it.
 
     Returns:
         A Deferred of the connected protocol. It fails with `ConnectFailed`; it may be cancelled.
     """
     for left in reversed(range(max(1, config.connectionAttempts))):
         try:
-            return (yield _dialOnce(reactor, config, factory))
+            return (yield _dialOnce(reactor, config, factory, follow))
         except ConnectFailed:
             if not left:
                 raise
         yield task.deferLater(reactor, RETRY_SECONDS)
 
 
-def _dialOnce(reactor: Any, config: ClientConfig, factory: Any) -> defer.Deferred[Any]:
-    race = _Race(reactor, config, factory)
+def _dialOnce(
+    reactor: Any, config: ClientConfig, factory: Any, follow: Follow
+) -> defer.Deferred[Any]:
+    race = _Race(reactor, config, factory, follow)
     _resolve(reactor, config).addCallbacks(race.start, race.fail)
     return race.winner
 
@@ -120,12 +133,14 @@ def inTurn(addresses: Sequence[Any]) -> list[Any]:
 class _Race:
     """Attempts to connect to several addresses of one host, of which one is to come about."""
 
-    def __init__(self, reactor: Any, config: ClientConfig, factory: Any) -> None:
+    def __init__(self, reactor: Any, config: ClientConfig, factory: Any, follow: Follow) -> None:
         self.winner: defer.Deferred[Any] = defer.Deferred(self._cancelled)
         self._factory = factory
         self._reactor = reactor
         self._config = config
+        self._follow = follow
         self._left: list[Any] = []
+        self._bindAddresses: dict[type, str | None] = {}
         self._attempts: list[Any] = []
         self._failures: list[Failure] = []
         self._next: Any = None
@@ -133,11 +148,28 @@ class _Race:
 
     def start(self, addresses: list[Any]) -> None:
         """The name has been looked up."""
+        found = ", ".join(address.host for address in addresses) or "none"
+        self._follow(CHOICES, f"addresses of {self._config.hostName}: {found}")
         self._left = addresses
         if not addresses:
             self.fail(Failure(error.DNSLookupError()))
+        elif self._config.bindInterface is not None:
+            self._startFrom(self._config.bindInterface)
         else:
             self._tryNext()
+
+    def _startFrom(self, interface: str) -> None:
+        """Try the addresses of the family that the interface has an address of (BindInterface)."""
+        for kind, family in ((IPv4Address, "inet"), (IPv6Address, "inet6")):
+            address = addressOfInterface(interface, family)
+            if address is None:
+                self._left = [one for one in self._left if not isinstance(one, kind)]
+            self._bindAddresses[kind] = address
+        if self._left:
+            self._tryNext()
+        else:
+            why = f"the interface {interface} (BindInterface) has no address to come from"
+            self.fail(Failure(ConnectFailed(why)))
 
     def _tryNext(self) -> None:
         self._stopWaiting()
@@ -145,10 +177,12 @@ class _Race:
             return
         address = self._left.pop(0)
         config = self._config
-        attempt = _AddressFactory(self)
+        self._follow(STEPS, f"connecting to {address.host} port {address.port}")
+        attempt = _AddressFactory(self, address.host)
         self._attempts.append(attempt)
         seconds = config.connectTimeout or ADDRESS_SECONDS
-        bind = (config.bindAddress, 0) if config.bindAddress else None
+        bindAddress = self._bindAddresses.get(type(address), config.bindAddress)
+        bind = (bindAddress, 0) if bindAddress else None
         connect = self._reactor.connectTCP
         arguments = (address.host, address.port, attempt, seconds, bind)
         if isinstance(self._reactor, PosixReactorBase):
@@ -168,6 +202,7 @@ class _Race:
         self._attempts.remove(attempt)
         if self._isOver:
             return
+        self._follow(STEPS, f"{attempt.host}: {_why(reason)}")
         self._failures.append(reason)
         if self._left:
             self._tryNext()
@@ -181,6 +216,7 @@ class _Race:
             return None
         self._attempts.remove(attempt)
         self._giveUp()
+        self._follow(STEPS, f"connected to {attempt.host}")
         protocol = self._factory.buildProtocol(address)
         # The caller hears of it once Twisted has connected it.
         self._reactor.callLater(0, self._announce, protocol)
@@ -215,7 +251,8 @@ class _AddressFactory:
     noisy = False
     connector: Any = None
 
-    def __init__(self, race: _Race) -> None:
+    def __init__(self, race: _Race, host: str) -> None:
+        self.host = host
         self._race = race
 
     def doStart(self) -> None:
@@ -250,6 +287,24 @@ def _why(reason: Failure) -> str:
     if reason.check(error.ConnectBindError):
         return f"this end's address cannot be used (BindAddress): {reason.getErrorMessage()}"
     return reason.getErrorMessage()
+
+
+def markPackets(transport: Any, trafficClass: int) -> None:
+    """Have what a TCP connection sends marked (RFC 2474); of other streams nothing is marked.
+
+    Args:
+        transport: What the connection's protocol has for a transport.
+        trafficClass: The byte: six bits of class, and two that the system sets itself.
+    """
+    handle = getattr(transport, "getHandle", lambda: None)()
+    if not isinstance(handle, socket.socket):
+        return
+    # What a system or a family does not have is not worth a connection.
+    with suppress(OSError):
+        if handle.family == socket.AF_INET6:
+            handle.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, trafficClass)
+        elif handle.family == socket.AF_INET:
+            handle.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, trafficClass)
 
 
 # ── ProxyCommand ──────────────────────────────────────────────────────────────────────────────

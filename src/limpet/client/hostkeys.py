@@ -9,11 +9,15 @@ one, or the person at the client, who is asked. Every other outcome, failures in
 
 from __future__ import annotations
 
+import base64
 import errno
 import fcntl
 import ipaddress
 import os
+import signal
 import stat
+import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -23,9 +27,11 @@ from typing import Any
 from twisted.internet import defer
 from twisted.python.failure import Failure
 
-from limpet.client.config import ClientConfig
+from limpet._reactor import getReactor
+from limpet.client.config import ClientConfig, ConfigError
 from limpet.client.errors import HostKeyRefused, shown
-from limpet.client.interaction import NobodyToAsk, asUserInterface
+from limpet.client.interaction import STEPS, NobodyToAsk, asUserInterface, follow
+from limpet.client.names import aside
 from limpet.core.knownhosts import (
     DEFAULT_PORT,
     MAX_FILE_LENGTH,
@@ -47,12 +53,15 @@ from limpet.core.revokedkeys import MAX_FILE_LENGTH as MAX_REVOKED_LENGTH
 from limpet.core.revokedkeys import Revocations, RevokedKeysError, parseRevokedKeys
 from limpet.crypto.certificates import Certificate
 from limpet.crypto.errors import BadKeyError, CertificateRejected
-from limpet.crypto.fingerprints import displayFingerprint
+from limpet.crypto.fingerprints import FingerprintFormats, displayFingerprint, fingerprint
 from limpet.crypto.key import Key
 from limpet.crypto.keyformats import publicblob
 from limpet.crypto.signatures import CERTIFICATE_ALGORITHMS, HOST_KEY_ALGORITHMS
 from limpet.wire.errors import WireError
 from limpet.wire.fields import Reader
+
+COMMAND_SECONDS = 30.0
+"""How long a KnownHostsCommand may take (ours; `ssh` waits for ever)."""
 
 _CERTIFICATES = frozenset(CERTIFICATE_ALGORITHMS)
 
@@ -178,6 +187,65 @@ def readRevokedKeys(path: str) -> Revocations:
         raise HostKeyRefused(f"RevokedHostKeys: {path}: {failure}") from None
 
 
+def askKnownHostsCommand(
+    config: ClientConfig, reason: str, name: bytes, keyBlob: bytes | None = None
+) -> tuple[list[KnownHost], list[str]]:
+    """The entries that KnownHostsCommand prints, and what could not be read in them; it waits.
+
+    Args:
+        config: The host, and the command; without one there are no entries.
+        reason: Why it is asked: "ORDER", "HOSTNAME" or "ADDRESS".
+        name: The host, or its address, as the files call it.
+        keyBlob: The key that the server shows, where it has shown one.
+
+    Raises:
+        HostKeyRefused: It cannot be run, fails, or does not end.
+    """
+    if config.knownHostsCommand is None:
+        return [], []
+    tokens = {"H": os.fsdecode(name), "I": reason, "f": "NONE", "K": "NONE", "t": "NONE"}
+    if keyBlob is not None:
+        tokens["K"] = base64.b64encode(keyBlob).decode("ascii")
+        tokens["f"] = fingerprintOf(config, keyBlob)
+        tokens["t"] = shown(Reader(keyBlob).string())
+    try:
+        data = _output(config.arguments(config.knownHostsCommand, tokens))
+        found, bad = parseKnownHosts(data, "KnownHostsCommand")
+    except (ConfigError, OSError, ValueError) as failure:
+        why = getattr(failure, "strerror", None) or str(failure)
+        raise HostKeyRefused(f"KnownHostsCommand: {why}; without it no host key is accepted") from (
+            None
+        )
+    return found, [f"KnownHostsCommand:{number}: {problem}" for number, problem in bad]
+
+
+def _output(arguments: Sequence[str]) -> bytes:
+    """What a program prints, `MAX_FILE_LENGTH` and a byte at most. Raises ValueError, OSError."""
+    with subprocess.Popen(
+        list(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+
+        def end() -> None:
+            # With all that it has started, which may hold its output open.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+        # It may print for ever, or nothing at all: both end here.
+        timer = threading.Timer(COMMAND_SECONDS, end)
+        timer.start()
+        try:
+            stream = process.stdout
+            data = b"" if stream is None else stream.read(MAX_FILE_LENGTH + 1)
+            if len(data) > MAX_FILE_LENGTH:
+                end()
+            status = process.wait()
+        finally:
+            timer.cancel()
+    if status and len(data) <= MAX_FILE_LENGTH:
+        raise ValueError(f"{arguments[0]} ended with status {status}")
+    return data
+
+
 # ── What the files say ────────────────────────────────────────────────────────────────────────
 
 
@@ -196,10 +264,14 @@ def preferredHostKeyAlgorithms(config: ClientConfig) -> list[bytes]:
     """The host key algorithms to offer, those first that the files have a key of.
 
     Certificates are asked for where an authority is known that signs for the host. A list that
-    HostKeyAlgorithms gives keeps its order.
+    HostKeyAlgorithms gives keeps its order. Where there is a KnownHostsCommand, it waits for it.
+
+    Raises:
+        HostKeyRefused: The KnownHostsCommand fails.
     """
     entries, _ = readKnownHosts(_files(config))
     name = hostKeyName(config)
+    entries.extend(askKnownHostsCommand(config, "ORDER", name)[0])
     known = [] if config.hostKeyAlgorithmsGiven else knownTypes(entries, name)
     return orderedAlgorithms(
         config.hostKeyAlgorithms,
@@ -215,6 +287,8 @@ def checkHostKey(
 ) -> HostKeyCheck:
     """What the files say of a key; nobody is asked, and nothing is written.
 
+    Where there is a KnownHostsCommand, it waits for it.
+
     Args:
         config: The host, and its files.
         keyBlob: The key or certificate that the server has proven to hold.
@@ -223,10 +297,16 @@ def checkHostKey(
 
     Raises:
         HostKeyRefused: The key cannot be accepted whatever the files say: it is damaged, too weak,
-            in RevokedHostKeys, or comes in a certificate that does not hold.
+            in RevokedHostKeys, or comes in a certificate that does not hold; or the
+            KnownHostsCommand fails.
     """
     entries, problems = readKnownHosts(_files(config))
     name = hostKeyName(config)
+    for reason, asked in (("HOSTNAME", name), ("ADDRESS", _addressName(config, address))):
+        if asked is not None:
+            more, unread = askKnownHostsCommand(config, reason, asked, keyBlob)
+            entries.extend(more)
+            problems.extend(unread)
     certificate = _certificateOf(keyBlob)
     key = _keyOf(keyBlob) if certificate is None else certificate.key
     if key.type() == "RSA" and key.size() < config.requiredRSASize:
@@ -234,12 +314,12 @@ def checkHostKey(
             f"the host key of {shown(name)} is an RSA key of {key.size()} bits, and "
             f"RequiredRSASize asks for {config.requiredRSASize}"
         )
-    path = config.revokedHostKeys
-    if path is not None and readRevokedKeys(path).isRevoked(keyBlob):
-        raise HostKeyRefused(
-            f"the host key of {shown(name)}, or the key that signed it, is revoked in the file of "
-            f"RevokedHostKeys, {path}"
-        )
+    for path in config.revokedHostKeys:
+        if readRevokedKeys(path).isRevoked(keyBlob):
+            raise HostKeyRefused(
+                f"the host key of {shown(name)}, or the key that signed it, is revoked in the file"
+                f" of RevokedHostKeys, {path}"
+            )
     if certificate is not None:
         entry = _certified(config, entries, name, certificate, now)
         if entry is not None:
@@ -253,6 +333,13 @@ def checkHostKey(
     if config.checkHostIP and address is not None and found.verdict is not Verdict.REVOKED:
         found = _withAddress(config, entries, address, key, found)
     return HostKeyCheck(found.verdict, name, key, found.entry, found.others, False, problems)
+
+
+def _addressName(config: ClientConfig, address: str | None) -> bytes | None:
+    """What the files call the address, where it counts (CheckHostIP)."""
+    if address is None or not config.checkHostIP:
+        return None
+    return lookupName(address, config.port)
 
 
 def _withAddress(
@@ -327,6 +414,7 @@ def verifyHostKey(
     ui: Any = None,
     address: str | None = None,
     clock: Callable[[], float] = time.time,
+    reactor: Any = None,
 ) -> defer.Deferred[bool]:
     """Decide whether to go on with a server that shows this key.
 
@@ -340,32 +428,48 @@ def verifyHostKey(
         ui: Whom to ask and to tell, as `limpet.client.interaction.asUserInterface` takes it.
         address: The numeric address that was connected to; None behind a proxy.
         clock: The time, in seconds since 1970.
+        reactor: In whose threads a KnownHostsCommand is waited for; None for the usual one.
 
     Returns:
         A Deferred of True; or it fails with `HostKeyRefused`, whose text says why and what to do.
         It may be cancelled while somebody is asked.
     """
     # Whatever happens in here, an exception included, is a refusal and reaches the caller as one.
-    return defer.maybeDeferred(_verify, config, keyBlob, asUserInterface(ui), address, clock())
+    return defer.maybeDeferred(
+        _verify, config, keyBlob, asUserInterface(ui), address, clock(), reactor
+    )
 
 
-def _verify(config: ClientConfig, keyBlob: bytes, ui: Any, address: str | None, now: float) -> Any:
+def _verify(
+    config: ClientConfig, keyBlob: bytes, ui: Any, address: str | None, now: float, reactor: Any
+) -> Any:
     if config.noHostAuthenticationForLocalhost and _isLoopback(address):
+        follow(ui, STEPS, "it is not judged, as NoHostAuthenticationForLocalhost says")
         return True
-    check = checkHostKey(config, keyBlob, now, address)
+    if config.knownHostsCommand is None:
+        return _decide(config, checkHostKey(config, keyBlob, now, address), address, ui)
+    checking = aside(
+        getReactor() if reactor is None else reactor, checkHostKey, config, keyBlob, now, address
+    )
+    return checking.addCallback(lambda check: _decide(config, check, address, ui))
+
+
+def _decide(config: ClientConfig, check: HostKeyCheck, address: str | None, ui: Any) -> Any:
     for problem in check.problems:
         isWhole = isinstance(problem, UnreadFile)
         ui.warn(_line(problem if isWhole else f"{problem}; the line is not used"))
     if check.verdict is Verdict.REVOKED:
-        raise HostKeyRefused(_revokedText(check))
+        raise HostKeyRefused(_revokedText(config, check))
     if check.verdict is Verdict.CHANGED:
-        raise HostKeyRefused(_changedText(check))
+        raise HostKeyRefused(_changedText(config, check))
     if check.verdict is Verdict.KNOWN:
+        vouches = "an authority vouches for it" if check.certified else "it is known"
+        follow(ui, STEPS, f"{shown(config.host)}: {vouches}: {check.entry}")
         return True
     if config.strictHostKeyChecking == "yes":
         raise HostKeyRefused(
             f"{shown(check.name)} is not in {_fileNames(config)}, and StrictHostKeyChecking is "
-            f"yes. Its {_typeName(check.key)} key is {check.key.displayFingerprint()}; if that is "
+            f"yes. Its {_typeName(check.key)} key is {_print(config, check)}; if that is "
             "right, connect once with -o StrictHostKeyChecking=accept-new"
         )
     unread = [problem for problem in check.problems if isinstance(problem, UnreadFile)]
@@ -378,14 +482,14 @@ def _verify(config: ClientConfig, keyBlob: bytes, ui: Any, address: str | None, 
     if config.strictHostKeyChecking in ("no", "accept-new"):
         _remember(config, check, address, ui)
         return True
-    asked = defer.maybeDeferred(ui.prompt, _question(check, address).encode("utf-8"))
+    asked = defer.maybeDeferred(ui.prompt, _question(config, check, address).encode("utf-8"))
 
     def answered(answer: object) -> bool:
         # Only a plain yes is one; an object of any other kind is not.
         if answer is not True:
             raise HostKeyRefused(
                 f"the host key of {shown(check.name)} was not accepted: "
-                f"{check.key.displayFingerprint()} is in none of {_fileNames(config)}. Where "
+                f"{_print(config, check)} is in none of {_fileNames(config)}. Where "
                 "nobody can be asked, put it there, or use -o StrictHostKeyChecking=accept-new"
             )
         _remember(config, check, address, ui)
@@ -423,7 +527,7 @@ def _remember(config: ClientConfig, check: HostKeyCheck, address: str | None, ui
     ui.warn(
         _line(
             f"The {_typeName(check.key)} key of {shown(check.name)}, "
-            f"{check.key.displayFingerprint()}, is now in {path}."
+            f"{_print(config, check)}, is now in {path}."
         )
     )
 
@@ -449,6 +553,17 @@ def _line(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+def fingerprintOf(config: ClientConfig, blob: bytes) -> str:
+    """The fingerprint of a key as FingerprintHash has it shown."""
+    if config.fingerprintHash == "md5":
+        return "MD5:" + fingerprint(blob, FingerprintFormats.MD5_HEX)
+    return displayFingerprint(blob)
+
+
+def _print(config: ClientConfig, check: HostKeyCheck) -> str:
+    return fingerprintOf(config, check.key.blob())
+
+
 def _typeName(key: Key) -> str:
     return {"EC": "ECDSA", "Ed25519": "ED25519"}.get(key.type(), key.type())
 
@@ -457,21 +572,21 @@ def _fileNames(config: ClientConfig) -> str:
     return ", ".join(_files(config)) or "any known_hosts file (there are none)"
 
 
-def _question(check: HostKeyCheck, address: str | None) -> str:
+def _question(config: ClientConfig, check: HostKeyCheck, address: str | None) -> str:
     where = "" if address is None or address.encode() == check.name else f" (at {address})"
     return (
         f"{shown(check.name)}{where} is not known here, and nobody vouches for its key.\n"
-        f"The fingerprint of its {_typeName(check.key)} key is {check.key.displayFingerprint()}.\n"
+        f"The fingerprint of its {_typeName(check.key)} key is {_print(config, check)}.\n"
         "Is this the right key, and may it be remembered (yes/no)? "
     )
 
 
-def _changedText(check: HostKeyCheck) -> str:
+def _changedText(config: ClientConfig, check: HostKeyCheck) -> str:
     entry = check.entry
     if entry is None:
         raise HostKeyRefused(f"the host key of {shown(check.name)} has changed")
-    known = displayFingerprint(entry.keyBlob)
-    new = f"{_typeName(check.key)} key {check.key.displayFingerprint()}"
+    known = fingerprintOf(config, entry.keyBlob)
+    new = f"{_typeName(check.key)} key {_print(config, check)}"
     what = f"another key: {known}"
     if entry.keyType != check.key.sshType():
         types = ", ".join(
@@ -486,9 +601,9 @@ def _changedText(check: HostKeyCheck) -> str:
     )
 
 
-def _revokedText(check: HostKeyCheck) -> str:
+def _revokedText(config: ClientConfig, check: HostKeyCheck) -> str:
     return (
-        f"the host key of {shown(check.name)}, {check.key.displayFingerprint()}, is marked as "
+        f"the host key of {shown(check.name)}, {_print(config, check)}, is marked as "
         f"revoked in {check.entry}; whoever holds it must not be trusted"
     )
 

@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 from twisted.internet import defer
 
+from limpet._reactor import getReactor
 from limpet.client import hostkeys
 from limpet.client.config import DEFAULT_PORT, ClientConfig
 from limpet.client.errors import HostKeyRefused
+from limpet.client.names import aside
 from limpet.crypto.signatures import algorithmsFor
 from limpet.ssh.keys import BadKeyError, Certificate, Key
 
@@ -21,8 +23,8 @@ from limpet.ssh.keys import BadKeyError, Certificate, Key
 class HostKeyPolicy(Protocol):
     """Decides about the host key of one connection."""
 
-    def algorithms(self, config: ClientConfig) -> Sequence[bytes]:
-        """The host key algorithms to offer, in order, of those in `config`."""
+    def algorithms(self, config: ClientConfig) -> Any:
+        """The host key algorithms to offer, in order, of those in `config`; or a Deferred of it."""
 
     def verify(self, config: ClientConfig, address: str | None, keyBlob: bytes, ui: Any) -> Any:
         """Whether `keyBlob` is the key of the host in `config`.
@@ -39,13 +41,23 @@ class HostKeyPolicy(Protocol):
 
 
 class KnownHostsPolicy:
-    """What the user's and the system's known_hosts say, and the user where they say nothing."""
+    """What the user's and the system's known_hosts say, and the user where they say nothing.
 
-    def algorithms(self, config: ClientConfig) -> Sequence[bytes]:
-        return hostkeys.preferredHostKeyAlgorithms(config)
+    Args:
+        reactor: In whose threads a KnownHostsCommand is waited for; None for the usual one.
+    """
+
+    def __init__(self, reactor: Any = None) -> None:
+        self._reactor = reactor
+
+    def algorithms(self, config: ClientConfig) -> Any:
+        if config.knownHostsCommand is None:
+            return hostkeys.preferredHostKeyAlgorithms(config)
+        reactor = getReactor() if self._reactor is None else self._reactor
+        return aside(reactor, hostkeys.preferredHostKeyAlgorithms, config)
 
     def verify(self, config: ClientConfig, address: str | None, keyBlob: bytes, ui: Any) -> Any:
-        return hostkeys.verifyHostKey(config, keyBlob, ui, address)
+        return hostkeys.verifyHostKey(config, keyBlob, ui, address, reactor=self._reactor)
 
 
 class PinnedHostKeys:
@@ -128,6 +140,16 @@ class DocumentedKnownHosts:
                 return True
         judging = defer.maybeDeferred(self._knownHosts.verifyHostKey, ui, host, where, key)
         return judging.addCallback(_onlyTrue, config, key)
+
+
+def describedKey(keyBlob: bytes) -> str:
+    """A host key for a person who looks for what is wrong: its type and fingerprint."""
+    try:
+        key = hostKeyOf(keyBlob)
+    except HostKeyRefused as refusal:
+        return str(refusal)
+    kind = "a certificate for " if b"-cert-" in keyBlob[:64] else ""
+    return f"{kind}{key.type()} {key.displayFingerprint()}"
 
 
 def hostKeyOf(keyBlob: bytes) -> Key:

@@ -14,7 +14,22 @@ from typing import Any
 from twisted.internet import defer
 from zope.interface import Interface, implementer
 
-__all__ = ["IUserInterface", "NobodyToAsk", "SilentInterface", "asUserInterface"]
+__all__ = [
+    "CHOICES",
+    "STEPS",
+    "IFollower",
+    "IUserInterface",
+    "NobodyToAsk",
+    "SilentInterface",
+    "asUserInterface",
+    "follow",
+]
+
+STEPS = 1
+"""What happens on the way, a step at a time."""
+
+CHOICES = 2
+"""What a step was chosen from, too: lists of algorithms, addresses, keys."""
 
 
 class NobodyToAsk(Exception):
@@ -51,6 +66,25 @@ class IUserInterface(Interface):
             A Deferred of the line as bytes, without its end. It fails with `NobodyToAsk` where
             nobody answers, and is cancelled when the connection ends meanwhile.
         """
+
+
+class IFollower(Interface):
+    """A user interface that wants to hear of every step on the way, as `ssh -v` shows them."""
+
+    def follow(level, text):  # type: ignore[no-untyped-def]
+        """Hear of a step; never of a secret.
+
+        Args:
+            level: STEPS or CHOICES: how much has to be wanted to hear of it.
+            text: What happens, as text; words of the peer's in it are made harmless.
+        """
+
+
+def follow(ui: Any, level: int, text: str) -> None:
+    """Tell a user interface of a step, if it wants to hear of steps."""
+    follower: Any = ui
+    if IFollower.providedBy(ui):
+        follower.follow(level, text)
 
 
 @implementer(IUserInterface)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from limpet.client.config import ClientConfig, ForwardSpec
 from limpet.core.sshconfig import Setting
+from limpet.core.sshconfig.values import TRAFFIC_CLASSES
 
 
 def configLines(config: ClientConfig) -> list[str]:
@@ -30,23 +31,36 @@ def configLines(config: ClientConfig) -> list[str]:
     line("port", config.port)
     line("addressfamily", config.addressFamily)
     flag("batchmode", config.batchMode)
+    line("canonicalizehostname", _trueFalse(config.canonicalizeHostname))
+    flag("canonicalizefallbacklocal", config.nameRules.fallbackLocal)
+    line("canonicalizemaxdots", config.nameRules.maxDots)
+    line("canonicaldomains", " ".join(config.nameRules.domains) or "none")
+    rules = [":".join(pair) for pair in config.nameRules.permittedCNAMEs]
+    line("canonicalizepermittedcnames", " ".join(rules) or "none")
     flag("checkhostip", config.checkHostIP)
     flag("compression", config.compression)
+    flag("enableescapecommandline", config.enableEscapeCommandline)
     flag("exitonforwardfailure", config.exitOnForwardFailure)
+    line("fingerprinthash", config.fingerprintHash.upper())
+    flag("forkafterauthentication", config.forkAfterAuthentication)
     flag("gatewayports", config.gatewayPorts)
     flag("hashknownhosts", config.hashKnownHosts)
     flag("identitiesonly", config.identitiesOnly)
     flag("kbdinteractiveauthentication", config.kbdInteractiveAuthentication)
     flag("nohostauthenticationforlocalhost", config.noHostAuthenticationForLocalhost)
     flag("passwordauthentication", config.passwordAuthentication)
+    flag("permitlocalcommand", config.permitLocalCommand)
+    flag("proxyusefdpass", config.proxyUseFdpass)
     line("pubkeyauthentication", _trueFalse(config.pubkeyAuthentication))
     line("requesttty", _trueFalse(config.requestTTY))
     line("sessiontype", config.sessionType)
     flag("stdinnull", config.stdinNull)
+    line("streamlocalbindmask", f"0{config.streamLocalBindMask:o}")
     flag("streamlocalbindunlink", config.streamLocalBindUnlink)
     line("stricthostkeychecking", _trueFalse(config.strictHostKeyChecking))
     flag("tcpkeepalive", config.tcpKeepAlive)
     line("updatehostkeys", _trueFalse(config.updateHostKeys))
+    flag("visualhostkey", config.visualHostKey)
     line("connectionattempts", config.connectionAttempts)
     line("numberofpasswordprompts", config.numberOfPasswordPrompts)
     line("serveralivecountmax", config.serverAliveCountMax)
@@ -54,12 +68,21 @@ def configLines(config: ClientConfig) -> list[str]:
     line("requiredrsasize", config.requiredRSASize)
     if config.bindAddress is not None:
         line("bindaddress", config.bindAddress)
+    if config.bindInterface is not None:
+        line("bindinterface", config.bindInterface)
     line("ciphers", _names(config.ciphers))
     line("hostkeyalgorithms", _names(config.hostKeyAlgorithms))
     if config.hostKeyAlias is not None:
         line("hostkeyalias", config.hostKeyAlias)
     line("kexalgorithms", _names(config.kexAlgorithms))
     line("casignaturealgorithms", _names(config.caSignatureAlgorithms))
+    if config.kbdInteractiveDevices:
+        line("kbdinteractivedevices", ",".join(config.kbdInteractiveDevices))
+    if config.knownHostsCommand is not None:
+        line("knownhostscommand", config.knownHostsCommand)
+    localCommand = _asWritten(written, "localcommand")
+    if localCommand is not None:
+        line("localcommand", localCommand)
     if config.remoteCommand is not None:
         line("remotecommand", config.remoteCommand)
     line("loglevel", "DEBUG" if config.logLevel == "DEBUG1" else config.logLevel)
@@ -69,8 +92,8 @@ def configLines(config: ClientConfig) -> list[str]:
         line("preferredauthentications", ",".join(config.preferredAuthentications))
     if "identityagent" in written:
         line("identityagent", _agent(written["identityagent"][0].value, config.identityAgent))
-    if config.revokedHostKeys is not None:
-        line("revokedhostkeys", _asWritten(written, "revokedhostkeys") or config.revokedHostKeys)
+    if config.revokedHostKeys:
+        line("revokedhostkeys", " ".join(config.revokedHostKeys))
     for spec in config.dynamicForwards:
         line("dynamicforward", _place(spec.listenHost, spec.listenPort, spec.listenPath))
     for spec in config.localForwards:
@@ -98,6 +121,14 @@ def configLines(config: ClientConfig) -> list[str]:
     timeout = config.connectTimeout
     line("connecttimeout", "none" if timeout is None else f"{timeout:g}")
     line("escapechar", "none" if config.escapeChar is None else _char(config.escapeChar))
+    if "ipqos" in written:
+        line("ipqos", " ".join(_trafficClass(number) for number in config.ipQoS))
+    if "channeltimeout" in written:
+        line("channeltimeout", " ".join(written["channeltimeout"][0].arguments))
+    if "tag" in written:
+        line("tag", written["tag"][0].value)
+    if config.versionAddendum is not None:
+        line("versionaddendum", config.versionAddendum)
     line("rekeylimit", " ".join(str(number) for number in config.rekeyLimit))
     if config.proxyCommand is not None:
         line("proxycommand", _asWritten(written, "proxycommand") or config.proxyCommand)
@@ -125,6 +156,14 @@ def _trueFalse(word: str) -> str:
 
 def _names(names: Sequence[bytes]) -> str:
     return ",".join(name.decode("ascii") for name in names)
+
+
+def _trafficClass(number: int | None) -> str:
+    if number is None:
+        return "none"
+    return next(
+        (name for name, value in TRAFFIC_CLASSES.items() if value == number), f"{number:#04x}"
+    )
 
 
 def _permitted(config: ClientConfig) -> str:

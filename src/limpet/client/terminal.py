@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from limpet.client.askpass import Askpass, AskpassQuestion
-from limpet.client.interaction import IUserInterface, NobodyToAsk
+from limpet.client.interaction import IFollower, IUserInterface, NobodyToAsk
 from limpet.ttymodes import TTY_OP_ISPEED, TTY_OP_OSPEED, TTYMODES
 from limpet.wire.requests import Geometry, packModes
 
@@ -252,7 +252,7 @@ class Question:
             self._line[index] = 0
 
 
-@implementer(IUserInterface)
+@implementer(IUserInterface, IFollower)
 class TerminalInterface:
     """Asks the person at the terminal, one question after the other, and tells what is to be told.
 
@@ -262,6 +262,7 @@ class TerminalInterface:
         mayAsk: Whether anybody may be asked (BatchMode forbids it).
         path: The terminal.
         askpass: The program that asks where there is no terminal, or in its place.
+        follow: Is told of every step, with its level; see `IFollower`.
     """
 
     def __init__(
@@ -271,12 +272,14 @@ class TerminalInterface:
         mayAsk: bool = True,
         path: str = CONTROLLING_TERMINAL,
         askpass: Askpass | None = None,
+        follow: Callable[[int, str], object] | None = None,
     ) -> None:
         self._reactor = reactor
         self._tell = tell
         self._mayAsk = mayAsk
         self._path = path
         self._askpass = askpass
+        self._follow = follow
         self._lock = defer.DeferredLock()
         self._question: Question | AskpassQuestion | None = None
 
@@ -285,6 +288,10 @@ class TerminalInterface:
 
     def show(self, text: bytes) -> None:
         self._tell(shownText(text).rstrip("\n") + "\n")
+
+    def follow(self, level: int, text: str) -> None:
+        if self._follow is not None:
+            self._follow(level, text)
 
     def ask(self, prompt: bytes, echo: bool) -> defer.Deferred[bytes]:
         return self._lock.run(self._askNow, shownText(prompt), echo)

@@ -14,6 +14,7 @@ from typing import Any
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
 from zope.interface import implementer
 
+from limpet.client.config import ClientConfig
 from limpet.client.terminal import shownText
 
 STDERR = 2
@@ -82,6 +83,20 @@ class Messages:
             if self.loudness >= Loudness.DEBUG2:
                 text = f"{text}\n{failure.getTraceback()}"
         self.say(text, level)
+
+    def follow(self, level: int, text: str) -> None:
+        """A step of a client, at the level of an `IFollower`."""
+        self.say(text, Loudness(Loudness.VERBOSE + level))
+
+    def sayHow(self, config: ClientConfig) -> None:
+        """Say what the configuration came from, and at the loudest what it is."""
+        for path in config.filesRead:
+            self.say(f"the configuration is in {path}", Loudness.DEBUG1)
+        if self.loudness >= Loudness.DEBUG3:
+            from limpet.client.listing import configLines
+
+            for line in configLines(config):
+                self.say(f"{config.host}: {line}", Loudness.DEBUG3)
 
     def say(self, text: str, loudness: Loudness = Loudness.INFO) -> None:
         """Say `text`, if it is loud enough, each line of it behind the prefix."""

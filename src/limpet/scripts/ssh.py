@@ -41,6 +41,7 @@ from limpet.client.config import ClientConfig, ConfigError, loadClientConfig
 from limpet.client.connecting import ClientConnection, connect
 from limpet.client.errors import ClientError, RequestRefused, shown
 from limpet.client.escapes import Escape, EscapeReader
+from limpet.client.names import systemLookUp
 from limpet.client.terminal import (
     RawTerminal,
     TerminalInterface,
@@ -123,7 +124,13 @@ def configure(invocation: Invocation, messages: Messages) -> ClientConfig:
     try:
         if invocation.logFile is not None:
             messages.writeTo(invocation.logFile)
-        config = loadClientConfig(invocation.host, overrides=invocation.overrides, files=files)
+        config = loadClientConfig(
+            invocation.host,
+            overrides=invocation.overrides,
+            files=files,
+            command=invocation.command,
+            lookUp=systemLookUp,
+        )
     except ConfigError as failure:
         messages.say(str(failure))
         leave(OWN_FAILURE)
@@ -135,13 +142,18 @@ def configure(invocation: Invocation, messages: Messages) -> ClientConfig:
         messages.say(text)
     for text in config.notes:
         messages.say(text, Loudness.VERBOSE)
+    messages.sayHow(config)
     if invocation.command is not None and config.remoteCommand is not None:
         messages.say("there is a command in the arguments and a RemoteCommand in the configuration")
         leave(OWN_FAILURE)
     if config.sessionType == "subsystem" and not (invocation.command or config.remoteCommand):
         messages.say("-s needs the name of a subsystem in the place of the command")
         leave(OWN_FAILURE)
-    if invocation.forks and config.sessionType != "none" and not invocation.command:
+    if config.forkAfterAuthentication and not invocation.showsConfig:
+        config = replace(config, stdinNull=True)
+    if config.forkAfterAuthentication and not (
+        config.sessionType == "none" or invocation.command or config.remoteCommand
+    ):
         messages.say("-f needs a command to run in the background, or -N")
         leave(OWN_FAILURE)
     if invocation.forwardTo is None:
@@ -231,6 +243,7 @@ class Login:
             self._tellText,
             mayAsk=not config.batchMode,
             askpass=askpassOf(os.environ),
+            follow=messages.follow,
         )
         self._connecting: defer.Deferred[ClientConnection] | None = None
         self._connection: ClientConnection | None = None
@@ -328,7 +341,7 @@ class Login:
         """All is prepared: run what was asked for."""
         if self._isOver:
             return
-        if self._invocation.forks:
+        if self._config.forkAfterAuthentication:
             self._goToBackground()
         if self._invocation.forwardTo is not None:
             self._openForward(*self._invocation.forwardTo)
@@ -369,6 +382,7 @@ class Login:
         if request.term is not None and hasTerminal:
             self._terminal = RawTerminal(STDIN)
             self._escapes = self._makeEscapes()
+        self._describeRequest(request)
         channel = AttachedSession(
             self._reactor,
             self._tell,
@@ -378,6 +392,8 @@ class Login:
             self._escaped,
             self._restore,
         )
+        if self._connection is not None and request.term is not None:
+            self._connection.markPackets(atTerminal=True)
         self._open(channel)
         self._enterRaw()
 
@@ -385,6 +401,7 @@ class Login:
         if self._connection is None:
             return
         self._channel = channel
+        self._messages.say(f"opening a channel: {shown(channel.name or b'')}", Loudness.DEBUG1)
         channel.finished.addCallbacks(self._sessionEnded, self._notOpened).addErrback(self._bug)
         self._connection.connection.openChannel(channel, data)
 
@@ -418,6 +435,21 @@ class Login:
             request.geometry = windowSize(source)
             request.modes = encodedModes(source)
         return request
+
+    def _describeRequest(self, request: SessionRequest) -> None:
+        """Say what the session is asked for; of variables the names only, since they hold keys."""
+        say = partial(self._messages.say, loudness=Loudness.DEBUG1)
+        if request.environment:
+            names = b", ".join(name for name, _ in request.environment)
+            say(f"sending the variables {shown(names)}")
+        if request.term is not None:
+            rows, columns = request.geometry[:2]
+            say(f"asking for a terminal: {shown(request.term)}, {columns} columns, {rows} rows")
+        if request.kind == b"shell":
+            say("asking for a shell")
+        else:
+            kind = "subsystem" if request.kind == b"subsystem" else "command"
+            say(f"asking for the {kind} {shown(request.command)!r}")
 
     def _wantsTerminal(self, kind: bytes) -> bool:
         wanted = self._config.requestTTY
@@ -524,6 +556,7 @@ class Login:
 
     def _sessionEnded(self, status: int) -> None:
         """The channel is closed, and all of its output is written."""
+        self._messages.say(f"the channel is closed; exit status {status}", Loudness.DEBUG1)
         connection = self._connection
         if connection is not None and connection.transport.ending and not self._knowsStatus():
             # The connection took it along; why, is about to be told.

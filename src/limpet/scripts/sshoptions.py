@@ -24,10 +24,10 @@ from limpet.core.sshconfig import (
 LETTERS = "1246ab:c:e:fgi:kl:m:no:p:qstvxAB:CD:E:F:GI:J:KL:MNO:P:Q:R:S:TVw:W:XYy"  # those of ssh(1)
 
 USAGE = """\
-usage: limpet ssh [-46AaCfgGNnqsTtVv] [-b bind_address] [-c cipher_spec] [-D [bind_address:]port]
-                  [-E log_file] [-e escape_char] [-F configfile] [-i identity_file]
-                  [-J destination] [-L address] [-l login_name] [-m mac_spec] [-o option]
-                  [-p port] [-Q query_option] [-R address] [-W host:port]
+usage: limpet ssh [-46AaCfgGNnqsTtVv] [-B bind_interface] [-b bind_address] [-c cipher_spec]
+                  [-D [bind_address:]port] [-E log_file] [-e escape_char] [-F configfile]
+                  [-i identity_file] [-J destination] [-L address] [-l login_name] [-m mac_spec]
+                  [-o option] [-p port] [-Q query_option] [-R address] [-W host:port]
                   destination [command [argument ...]]
 
 Log in on another machine, or run a command there. The letters are those of ssh(1), and ssh_config
@@ -51,6 +51,7 @@ _KEYWORDS = {
 """Letters without a value that are a keyword with one."""
 
 _KEYWORDS_WITH_VALUE = {
+    "-B": "BindInterface",
     "-b": "BindAddress",
     "-c": "Ciphers",
     "-e": "EscapeChar",
@@ -65,7 +66,6 @@ _IN_TURN = {"-i": "IdentityFile", "-l": "User", "-p": "Port"}
 
 _REFUSED = {
     "-1": "version 1 of the protocol is not safe, and is not spoken",
-    "-B": "a network interface cannot be chosen; an address of it can: -b",
     "-I": "keys on a token (PKCS#11) cannot be used; an agent that has them can",
     "-M": "connections are not shared (ControlMaster)",
     "-O": "connections are not shared (ControlMaster)",
@@ -110,7 +110,6 @@ class Invocation:
         configFile: What -F named; "none" reads no file.
         command: The command, joined by blanks; None for none.
         logFile: Where messages go; None for standard error.
-        forks: Whether to go into the background after the login (-f).
         forwardTo: What standard input and output are connected to (-W): host and port.
         showsConfig: Whether to print the configuration, and end (-G).
         showsVersion: Whether to print the version, and end (-V).
@@ -124,7 +123,6 @@ class Invocation:
     configFile: str | None = None
     command: str | None = None
     logFile: str | None = None
-    forks: bool = False
     forwardTo: tuple[str, int] | None = None
     showsConfig: bool = False
     showsVersion: bool = False
@@ -206,7 +204,7 @@ class _Reader:
         elif letter == "-F":
             invocation.configFile = value
         elif letter == "-f":
-            invocation.forks = True
+            self._assign("ForkAfterAuthentication", "yes")
             self._assign("StdinNull", "yes")
         elif letter == "-G":
             invocation.showsConfig = True

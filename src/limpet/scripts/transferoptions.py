@@ -57,6 +57,7 @@ ALWAYS = (
     ("PermitLocalCommand", "no"),
     ("RemoteCommand", "none"),
     ("RequestTTY", "no"),
+    ("SessionType", "subsystem"),
 )
 """What holds for every file transfer, whatever the files say; sftp(1) passes the same to ssh."""
 

@@ -20,6 +20,7 @@ from limpet.client.connecting import ClientConnection, connect
 from limpet.client.errors import ClientError
 from limpet.client.filecopy import RemoteFiles, openSFTP
 from limpet.client.filecopy.pipes import spawnSFTP
+from limpet.client.names import systemLookUp
 from limpet.client.terminal import TerminalInterface
 from limpet.scripts.messages import Loudness, Messages, startLogging
 from limpet.scripts.reactorthread import ReactorThread
@@ -83,7 +84,11 @@ class Transfers:
         name = self.transfer.configFile
         files = None if name is None else () if name == "none" else (Path(name),)
         config = loadClientConfig(
-            place.host or "", overrides=self.transfer.overrides(place), files=files
+            place.host or "",
+            overrides=self.transfer.overrides(place),
+            files=files,
+            command=self.transfer.subsystem,
+            lookUp=systemLookUp,
         )
         quiet = self.transfer.quiet
         self.messages.loudness = Loudness.ERROR if quiet else Loudness[config.logLevel]
@@ -91,6 +96,7 @@ class Transfers:
             self.messages.say(text)
         for text in config.notes:
             self.messages.say(text, Loudness.VERBOSE)
+        self.messages.sayHow(config)
         return config
 
     async def _open(self, config: ClientConfig) -> RemoteFiles:
@@ -99,6 +105,7 @@ class Transfers:
             self.messages.say,
             mayAsk=not config.batchMode,
             askpass=askpassOf(os.environ),
+            follow=self.messages.follow,
         )
         try:
             connection = await connect(self.thread.reactor, config, ui)

@@ -145,7 +145,7 @@ class TestTokens:
         assert found.certificateFiles == ["/x/c"]
         assert found.userKnownHostsFiles == [f"{home}/kh", "/etc/%"]
         assert found.identityAgent == f"{home}/agent"
-        assert found.revokedHostKeys == f"{home}/r"
+        assert found.revokedHostKeys == [f"{home}/r"]
         assert found.localForwards == [
             ForwardSpec(None, None, listenPath=f"{home}/l", targetPath="/x/t")
         ]

@@ -15,6 +15,7 @@ HEADINGS = {
     Support.HEEDED: "Heeded:",
     Support.MISSING: "Not heeded, and told as a warning",
     Support.COMFORT: "Not heeded, and told as a note",
+    Support.IDLE: "About what another keyword, or a letter, would turn on",
 }
 
 

@@ -177,7 +177,7 @@ class TestRevokedKeys:
     def test_in_a_file_of_their_own(self, setup: Setup, tmp_path: Path) -> None:
         path = tmp_path / "revoked"
         path.write_bytes(b"# ours\n\n" + KEY.toString("OPENSSH") + b"\n")
-        config = setup(lineOf(b"web"), lineOf(b"web", EC), revokedHostKeys=str(path))
+        config = setup(lineOf(b"web"), lineOf(b"web", EC), revokedHostKeys=[str(path)])
         with pytest.raises(HostKeyRefused, match="RevokedHostKeys"):
             verify(config, KEY)
         assert verify(config, EC)
@@ -186,7 +186,7 @@ class TestRevokedKeys:
         path = tmp_path / "revoked"
         head = krl.MAGIC + u32(1) + u64(1) * 3 + NS(b"") * 2
         path.write_bytes(head + bytes((krl.EXPLICIT_KEYS,)) + NS(NS(KEY.public().blob())))
-        config = setup(lineOf(b"web"), lineOf(b"web", EC), revokedHostKeys=str(path))
+        config = setup(lineOf(b"web"), lineOf(b"web", EC), revokedHostKeys=[str(path)])
         with pytest.raises(HostKeyRefused, match="RevokedHostKeys"):
             verify(config, KEY)
         assert verify(config, EC)
@@ -199,7 +199,7 @@ class TestRevokedKeys:
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(HostKeyRefused, match=f"RevokedHostKeys: {path}"):
-            verify(setup(lineOf(b"web"), revokedHostKeys=str(path)), KEY)
+            verify(setup(lineOf(b"web"), revokedHostKeys=[str(path)]), KEY)
 
 
 class TestNewHosts:
@@ -360,7 +360,7 @@ class TestCertificates:
         path = tmp_path / "revoked"
         path.write_bytes(key.public().toString("OPENSSH"))
         with pytest.raises(HostKeyRefused):
-            verify(setup(self.LINE, revokedHostKeys=str(path)), hostCertificate())
+            verify(setup(self.LINE, revokedHostKeys=[str(path)]), hostCertificate())
 
     def test_signed_by_an_algorithm_that_is_not_allowed_are_refused(self, setup: Setup) -> None:
         config = setup(self.LINE, caSignatureAlgorithms=[b"rsa-sha2-512"])

@@ -25,6 +25,7 @@ class Support(enum.Enum):
     HEEDED = "heeded"
     COMFORT = "not heeded, and nothing but speed, comfort or one more way to log in is lost"
     MISSING = "not heeded, and the connection is another than was asked for"
+    IDLE = "says nothing by itself: it is about what another keyword, or letter, would turn on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,6 @@ _texts = many(values.text)
 _flag = one(values.flag)
 _integer = one(values.integer)
 _time = one(values.time)
-_any: Reader = tuple
 
 
 def _rest(arguments: Sequence[str]) -> str:
@@ -115,6 +115,30 @@ def _control(text: str) -> str:
     return choice("yes", "no", "ask", "auto", "autoask", true="yes", false="no")(text)
 
 
+def _keystrokes(arguments: Sequence[str]) -> int:
+    """The milliseconds between keystrokes on the wire; 0 for none."""
+    if len(arguments) != 1:
+        raise BadValue("write yes, no, or interval:milliseconds")
+    word = arguments[0]
+    known = {"yes": 20, "true": 20, "no": 0, "false": 0}
+    if word in known:
+        return known[word]
+    digits = word.removeprefix("interval:")
+    if digits == word or not (digits.isascii() and digits.isdigit() and 0 < int(digits) <= 1000):
+        raise BadValue(f"{word!r} is none of yes, no, interval:20")
+    return int(digits)
+
+
+def _weakCrypto(arguments: Sequence[str]) -> bool:
+    """Whether anything is to be warned of; of single warnings there is one, no-pq-kex."""
+    if len(arguments) != 1:
+        raise BadValue("write yes, no, or no-pq-kex")
+    word = arguments[0].lower()
+    if word not in ("yes", "true", "no", "false", "no-pq-kex"):
+        raise BadValue(f"{arguments[0]!r} is none of yes, no, no-pq-kex")
+    return word in ("yes", "true")
+
+
 def _octal(text: str) -> int:
     try:
         mask = int(text, 8)
@@ -135,6 +159,10 @@ def _comfort(name: str, read: Reader, *harmless: str, accumulates: bool = False)
     )
 
 
+def _idle(name: str, read: Reader) -> Keyword:
+    return Keyword(name, read, Support.IDLE)
+
+
 def _missing(name: str, read: Reader, *harmless: str, takesRest: bool = False) -> Keyword:
     return Keyword(name, read, Support.MISSING, takesRest=takesRest, harmless=frozenset(harmless))
 
@@ -148,6 +176,12 @@ KEYWORDS: dict[str, Keyword] = _table(
     Keyword("User", _text),
     Keyword("AddressFamily", one(choice("any", "inet", "inet6"))),
     Keyword("BindAddress", _text),
+    Keyword("BindInterface", _text),
+    Keyword("CanonicalizeHostname", one(choice("yes", "no", "always", true="yes", false="no"))),
+    Keyword("CanonicalDomains", values.noneOrMany(values.domain)),
+    Keyword("CanonicalizeMaxDots", _integer),
+    Keyword("CanonicalizeFallbackLocal", _flag),
+    Keyword("CanonicalizePermittedCNAMEs", values.noneOrMany(values.cnameRule)),
     Keyword("ConnectTimeout", one(values.timeOrNone)),
     Keyword("ConnectionAttempts", _integer),
     Keyword("TCPKeepAlive", _flag),
@@ -155,6 +189,9 @@ KEYWORDS: dict[str, Keyword] = _table(
     Keyword("ServerAliveCountMax", _integer),
     Keyword("ProxyJump", one(values.jumps)),
     Keyword("ProxyCommand", _rest, takesRest=True),
+    Keyword("ProxyUseFdpass", _flag),
+    Keyword("IPQoS", values.trafficClasses),
+    Keyword("VersionAddendum", _rest, takesRest=True),
     Keyword("Tag", _text),
     Keyword("RefuseConnection", _rest, takesRest=True),
     # Limpet's own: behind an IgnoreUnknown for it, `ssh` reads the same file.
@@ -180,7 +217,10 @@ KEYWORDS: dict[str, Keyword] = _table(
     Keyword("HostKeyAlias", _text),
     Keyword("CheckHostIP", _flag),
     Keyword("NoHostAuthenticationForLocalhost", _flag),
-    Keyword("RevokedHostKeys", _text),
+    Keyword("KnownHostsCommand", _rest, takesRest=True),
+    Keyword("RevokedHostKeys", values.noneOrMany(values.text)),
+    Keyword("FingerprintHash", one(choice("md5", "sha256"))),
+    Keyword("VisualHostKey", _flag),
     Keyword("UpdateHostKeys", one(choice("yes", "no", "ask", true="yes", false="no"))),
     # ── Who we are ──
     Keyword("IdentityFile", _text, accumulates=True),
@@ -195,6 +235,7 @@ KEYWORDS: dict[str, Keyword] = _table(
     ),
     Keyword("PasswordAuthentication", _flag),
     Keyword("KbdInteractiveAuthentication", _flag),
+    Keyword("KbdInteractiveDevices", _text),
     Keyword("NumberOfPasswordPrompts", _integer),
     Keyword("BatchMode", _flag),
     # ── The session ──
@@ -204,8 +245,14 @@ KEYWORDS: dict[str, Keyword] = _table(
     Keyword("SendEnv", _texts, accumulates=True),
     Keyword("SetEnv", values.assignments),
     Keyword("EscapeChar", one(values.escapeChar)),
+    Keyword("EnableEscapeCommandline", _flag),
     Keyword("StdinNull", _flag),
+    Keyword("ForkAfterAuthentication", _flag),
+    Keyword("PermitLocalCommand", _flag),
+    Keyword("LocalCommand", _rest, takesRest=True),
+    Keyword("ChannelTimeout", values.noneOrMany(values.channelTimeout)),
     Keyword("LogLevel", one(_level)),
+    Keyword("WarnWeakCrypto", _weakCrypto),
     # ── Forwarding ──
     Keyword("LocalForward", values.forward(remote=False), accumulates=True),
     Keyword("RemoteForward", values.forward(remote=True), accumulates=True),
@@ -216,27 +263,11 @@ KEYWORDS: dict[str, Keyword] = _table(
     Keyword("GatewayPorts", _flag),
     Keyword("ForwardAgent", one(_forwardAgent)),
     Keyword("StreamLocalBindUnlink", _flag),
+    Keyword("StreamLocalBindMask", one(_octal)),
     # ── What is not heeded, and changes what the connection is ──
-    _missing("BindInterface", _text),
-    _missing("CanonicalDomains", _texts, "none"),
-    _missing("CanonicalizeFallbackLocal", _flag, "yes", "true"),
-    _missing(
-        "CanonicalizeHostname",
-        one(choice("yes", "no", "always", "none", true="yes", false="no")),
-        *_OFF,
-    ),
-    _missing("CanonicalizeMaxDots", _integer, "1"),
-    _missing("CanonicalizePermittedCNAMEs", _texts, "none"),
-    _missing("ChannelTimeout", _texts, "none"),
-    _missing("ForkAfterAuthentication", _flag, *_OFF),
     _missing("ForwardX11", _flag, *_OFF),
     _missing("HostbasedAuthentication", _flag, *_OFF),
-    _missing("IPQoS", _texts, "none"),
-    _missing("KnownHostsCommand", _rest, "none", takesRest=True),
-    _missing("PermitLocalCommand", _flag, *_OFF),
     _missing("PKCS11Provider", _text, "none"),
-    _missing("ProxyUseFdpass", _flag, *_OFF),
-    _missing("StreamLocalBindMask", one(_octal), "0177", "177"),
     _missing(
         "Tunnel",
         one(choice("yes", "no", "point-to-point", "ethernet", true="point-to-point", false="no")),
@@ -247,31 +278,28 @@ KEYWORDS: dict[str, Keyword] = _table(
     _comfort("ControlMaster", one(_control), *_OFF),
     _comfort("ControlPath", _text, "none"),
     _comfort("ControlPersist", _text, *_OFF),
-    _comfort("EnableEscapeCommandline", _flag, *_OFF),
-    _comfort("EnableSSHKeysign", _flag, *_OFF),
-    _comfort("FingerprintHash", one(choice("md5", "sha256")), "sha256"),
-    _comfort("ForwardX11Timeout", _time, "1200"),
-    _comfort("ForwardX11Trusted", _flag, "yes", "true", "no", "false"),
     _comfort("GSSAPIAuthentication", _flag, *_OFF),
-    _comfort("GSSAPIClientIdentity", _text),
-    _comfort("GSSAPIDelegateCredentials", _flag, *_OFF),
     _comfort("GSSAPIKeyExchange", _flag, *_OFF),
-    _comfort("GSSAPIKexAlgorithms", _text),
-    _comfort("GSSAPIRenewalForcesRekey", _flag, *_OFF),
-    _comfort("GSSAPIServerIdentity", _text),
-    _comfort("GSSAPITrustDns", _flag, *_OFF),
-    _comfort("HostbasedAcceptedAlgorithms", one(_algorithms)),
-    _comfort("KbdInteractiveDevices", _text),
-    Keyword("LocalCommand", _rest, Support.COMFORT, takesRest=True),
     _comfort("LogVerbose", _texts, "none"),
-    _comfort("ObscureKeystrokeTiming", _any),
+    _comfort("ObscureKeystrokeTiming", _keystrokes, *_OFF),
     _comfort("SecurityKeyProvider", _text),
-    _comfort("SyslogFacility", _text),
-    _comfort("TunnelDevice", _text),
-    _comfort("VersionAddendum", _texts, "none"),
-    _comfort("VisualHostKey", _flag, *_OFF),
-    _comfort("WarnWeakCrypto", _any),
-    _comfort("XAuthLocation", _text, "/usr/bin/xauth"),
+    # ── What is about something that another keyword or letter would turn on ──
+    _idle("EnableSSHKeysign", _flag),
+    _idle("ForwardX11Timeout", _time),
+    _idle("ForwardX11Trusted", _flag),
+    _idle("GSSAPIClientIdentity", _text),
+    _idle("GSSAPIDelegateCredentials", _flag),
+    _idle("GSSAPIKexAlgorithms", _text),
+    _idle("GSSAPIRenewalForcesRekey", _flag),
+    _idle("GSSAPIServerIdentity", _text),
+    _idle("GSSAPITrustDns", _flag),
+    _idle("HostbasedAcceptedAlgorithms", one(_algorithms)),
+    _idle(
+        "SyslogFacility",
+        one(choice("DAEMON", "USER", "AUTH", *(f"LOCAL{number}" for number in range(8)))),
+    ),
+    _idle("TunnelDevice", _text),
+    _idle("XAuthLocation", _text),
 )
 """Name in lower case to keyword."""
 

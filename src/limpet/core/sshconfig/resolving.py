@@ -9,7 +9,8 @@ Reading files, running commands and looking at the machine belong to whoever cal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from limpet.core.patterns import (
     MAX_PATTERNS,
     matchPattern,
     matchPatternList,
+    parseAddress,
 )
 from limpet.core.sshconfig.keywords import (
     ALIASES,
@@ -57,12 +59,19 @@ class IncludedFile:
 class World(Protocol):
     """What reading a configuration needs from outside."""
 
-    def include(self, pattern: str, source: Source) -> Iterable[IncludedFile]:
+    @property
+    def version(self) -> str:
+        """What `Match version` is held against: the name of the program, and its version."""
+
+    def include(self, pattern: str, source: Source, settings: Settings) -> Iterable[IncludedFile]:
         """The files that an argument of Include names, in order; none where there are none.
 
         Raises:
-            BadConfig: One of them cannot be read.
+            BadConfig: One of them cannot be read, or a token in the argument has no meaning.
         """
+
+    def localAddresses(self) -> Iterable[str]:
+        """The numeric addresses of this machine's interfaces that are up."""
 
     def matchExec(self, command: str, source: Source, settings: Settings) -> bool | None:
         """Whether the command of a `Match exec` succeeds; None where it is not run.
@@ -96,6 +105,8 @@ class Settings:
         host: The name that `Host` patterns are held against: the same at first, and in the final
             pass what HostName made of it.
         localUser: The name of the user on this machine.
+        command: The command or the subsystem that was asked for beside the configuration; "" for
+            none.
         values: Keyword in lower case to what was found for it, at least one each.
         warnings: What was asked for and is not done, with file and line.
         notes: The same where nothing but comfort is lost.
@@ -104,6 +115,7 @@ class Settings:
 
     originalHost: str
     localUser: str
+    command: str = ""
     host: str = ""
     values: dict[str, list[Setting]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -171,9 +183,14 @@ class Resolver:
         """
         self._readFile(name, text, system, True, 0)
 
-    def startFinalPass(self) -> None:
-        """The files will be read once more, under the name that was found."""
-        found = self.settings.targetHost()
+    def startFinalPass(self, found: str | None = None) -> None:
+        """The files will be read once more, under the name that was found.
+
+        Args:
+            found: The name, where more than HostName had a say in it.
+        """
+        if found is None:
+            found = self.settings.targetHost()
         self.settings.host = found
         # What HostName says has been found out; its tokens are not put in twice.
         literal = found.replace("%", "%%")
@@ -229,7 +246,7 @@ class Resolver:
         isNew = self._found(
             kind, Setting(value, tuple(arguments), source), active, keyword.accumulates
         )
-        if isNew and keyword.support is not Support.HEEDED:
+        if isNew and keyword.support in (Support.MISSING, Support.COMFORT):
             self._notHeeded(keyword, arguments, source)
 
     def _found(self, kind: str, setting: Setting, active: bool, accumulates: bool) -> bool:
@@ -299,22 +316,17 @@ class Resolver:
             negated = name.startswith("!")
             name = name.removeprefix("!").lower()
             if name in _ALONE:
-                holds = self._alone(name, seen, at < len(words), joined, source)
-            elif name in _CRITERIA or name in _NOT_KNOWN:
+                holds = self._alone(name, negated, seen, at < len(words), joined, source)
+            elif name in _CRITERIA or name in _JUDGED:
                 if not joined:
                     if at == len(words):
                         raise source.error(f"Match {name}: what to match is missing")
                     value = words[at]
                     at += 1
-                if not value:
+                if not value and name not in _MAY_BE_EMPTY:
                     raise source.error(f"Match {name}: what to match is missing")
-                if name in _NOT_KNOWN:
-                    holds = negated
-                    told = (
-                        f"{source}: Match {name}: Limpet cannot tell, and the block does not apply"
-                    )
-                    if result and applies and told not in self.settings.warnings:
-                        self.settings.warnings.append(told)
+                if name == "localnetwork":
+                    holds = self._isLocal(value, source)
                 elif name == "exec" and not (result and applies):
                     # Commands are run only where nothing else has decided already.
                     holds = False
@@ -328,7 +340,7 @@ class Resolver:
             else:
                 raise source.error(
                     f"Match {name}: there is no such criterion; there are "
-                    f"{', '.join((*_ALONE, *_CRITERIA))}"
+                    f"{', '.join((*_ALONE, *_JUDGED, *_CRITERIA))}"
                 )
             seen.append(name)
             result = result and holds != negated
@@ -336,26 +348,42 @@ class Resolver:
 
     def _holds(self, name: str, patterns: str) -> bool:
         text = _CRITERIA[name](self)
+        if not text and name in _MAY_BE_EMPTY:
+            # What was not asked for is no text that a `*` would match.
+            return not patterns
         # Unlike `Host`, these do not tell large letters from small.
         if name in ("host", "originalhost"):
             patterns, text = patterns.lower(), text.lower()
         return matchPatternList(_bytes(patterns), _bytes(text))
 
-    def _alone(self, name: str, seen: list[str], more: bool, joined: str, source: Source) -> bool:
+    def _isLocal(self, networks: str, source: Source) -> bool:
+        """Whether an address of this machine is in one of the networks."""
+        found = [_network(text, source) for text in networks.split(",")]
+        addresses = [parseAddress(text) for text in self._world.localAddresses()]
+        return any(
+            address.version == network.version and address in network
+            for network in found
+            for address in addresses
+            if address is not None
+        )
+
+    def _alone(
+        self, name: str, negated: bool, seen: list[str], more: bool, joined: str, source: Source
+    ) -> bool:
         if joined:
             raise source.error(f"Match {name} takes no value")
         if name == "all":
             if more or seen not in ([], ["canonical"], ["final"]):
                 raise source.error("Match all stands alone, or behind canonical or final")
             return True
-        if name == "final":
+        if name == "final" and not negated:
             self.settings.wantsFinalPass = True
         return self._final
 
     def _sessionType(self) -> str:
         return {"none": "none", "subsystem": "subsystem"}.get(
             self.settings.get("sessiontype", ""),
-            "exec" if self.settings.get("remotecommand") else "shell",
+            "exec" if self.settings.command else "shell",
         )
 
     def _include(self, patterns: list[str], source: Source, active: bool, depth: int) -> None:
@@ -369,7 +397,7 @@ class Resolver:
                 "does one include itself?"
             )
         for pattern in patterns:
-            for included in self._world.include(pattern, source):
+            for included in self._world.include(pattern, source, self.settings):
                 self._readFile(included.name, included.text, source.system, active, depth + 1)
 
 
@@ -377,19 +405,32 @@ _EITHER = {"proxyjump": "proxycommand", "proxycommand": "proxyjump"}
 
 _ALONE = ("all", "canonical", "final")
 
-_NOT_KNOWN = frozenset({"localnetwork", "version"})
-"""Criteria that Limpet has not: about the addresses of this machine, and about `ssh` itself."""
+_JUDGED = ("exec", "localnetwork")
+"""Criteria whose value is no list of patterns."""
 
-_CRITERIA: Mapping[str, Any] = {
-    "exec": lambda resolver: "",
+_MAY_BE_EMPTY = frozenset({"tagged", "command"})
+"""Criteria that an empty value is for: where there is none."""
+
+_CRITERIA: Mapping[str, Callable[[Resolver], str]] = {
     "host": lambda resolver: resolver.settings.targetHost(),
     "originalhost": lambda resolver: resolver.settings.originalHost,
     "user": lambda resolver: resolver.settings.user(),
     "localuser": lambda resolver: resolver.settings.localUser,
-    "tagged": lambda resolver: resolver.settings.get("tag", ""),
-    "command": lambda resolver: resolver.settings.get("remotecommand", ""),
+    "tagged": lambda resolver: str(resolver.settings.get("tag", "")),
+    "command": lambda resolver: resolver.settings.command,
     "sessiontype": lambda resolver: resolver._sessionType(),
+    "version": lambda resolver: resolver._world.version,
 }
+
+
+def _network(text: str, source: Source) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        # Strict: what has bits behind its prefix is more likely a slip than a network.
+        return ipaddress.ip_network(text, strict=True)
+    except ValueError:
+        raise source.error(
+            f"Match localnetwork: {text!r} is no network; write for example 192.0.2.0/24"
+        ) from None
 
 
 def _checkPattern(pattern: str, source: Source) -> None:

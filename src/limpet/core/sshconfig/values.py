@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from limpet.core.patterns import matchPatternList
+from limpet.core.sshconfig.canonical import isDomain
 from limpet.core.sshconfig.places import BadPlace, parseForward, parseJumps, parsePort
 
 MAX_SECONDS = 2**31 - 1
@@ -102,9 +103,12 @@ def port(value: str) -> int:
 
 
 def time(value: str) -> int:
-    """Seconds: a number, or numbers with units, "1h30m"."""
+    """Seconds: a number, or numbers with units, "1h30m"; of "1.5" the whole ones."""
     total = 0
     digits = ""
+    whole, point, fraction = value.lower().removesuffix("s").rpartition(".")
+    if point and whole[-1:].isdigit() and fraction.isascii() and fraction.isdigit():
+        value = whole
     for char in value.lower():
         if char.isascii() and char.isdigit():
             digits += char
@@ -213,6 +217,81 @@ def permittedTargets(arguments: Sequence[str]) -> tuple[tuple[str, int | None], 
             raise BadValue(f"{argument!r} is not host:port")
         found.append((host.lower(), None if digits == "*" else port(digits)))
     return tuple(found)
+
+
+def noneOrMany(read: Callable[[str], Any]) -> Reader:
+    """A reader of one or more arguments; of none for "none", which stands alone."""
+    several = many(read)
+
+    def reader(arguments: Sequence[str]) -> Any:
+        if any(argument.lower() == "none" for argument in arguments):
+            if len(arguments) > 1:
+                raise BadValue("none stands alone")
+            return ()
+        return several(arguments)
+
+    return reader
+
+
+def domain(value: str) -> str:
+    """A domain, in lower case and without a dot at its end."""
+    name = value.lower().removesuffix(".")
+    if not isDomain(name):
+        raise BadValue(f"{value!r} is not a domain such as example.com")
+    return name
+
+
+def cnameRule(value: str) -> tuple[str, str]:
+    """Which names may be aliases, and of which others: two lists of patterns."""
+    if value == "*":
+        return "*", "*"
+    sources, _, targets = value.lower().partition(":")
+    if not sources or not targets:
+        raise BadValue(f"{value!r} is not a rule such as *.a.example.com:*.b.example.com")
+    return sources, targets
+
+
+TRAFFIC_CLASSES = (
+    {"ef": 0xB8, "le": 0x04, "va": 0xB0}
+    | {f"cs{number}": number << 5 for number in range(8)}
+    | {f"af{high}{low}": high << 5 | low << 3 for high in range(1, 5) for low in range(1, 4)}
+)
+"""Names of traffic classes (RFC 2474, 2597, 3246, 5865, 8622), as the byte in the packet."""
+
+_RETIRED_CLASSES = ("lowdelay", "throughput", "reliability")
+"""Names that OpenSSH reads, and leaves to the system since."""
+
+
+def trafficClass(value: str) -> int | None:
+    """The byte that packets are marked with; None to leave it to the system."""
+    name = value.lower()
+    if name == "none" or name in _RETIRED_CLASSES:
+        return None
+    if name in TRAFFIC_CLASSES:
+        return TRAFFIC_CLASSES[name]
+    try:
+        isNumber = len(name) <= 4 and name.isascii() and name.isalnum()
+        number = int(name, 16 if name.startswith("0x") else 10) if isNumber else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 255:
+        raise BadValue(f"{value!r} is no traffic class such as af21, cs1, ef, none or a number")
+    return number
+
+
+def trafficClasses(arguments: Sequence[str]) -> tuple[int | None, int | None]:
+    """The traffic class of sessions at a terminal, and that of all others."""
+    if not 1 <= len(arguments) <= 2:
+        raise BadValue("write one traffic class, or two: for terminals, and for the rest")
+    return trafficClass(arguments[0]), trafficClass(arguments[-1])
+
+
+def channelTimeout(value: str) -> tuple[str, int]:
+    """A pattern of channel types, and the seconds after which idle ones close; 0 for never."""
+    kind, equals, text = value.partition("=")
+    if not kind or not equals:
+        raise BadValue(f"{value!r} is not type=time, such as session=5m")
+    return kind, time(text)
 
 
 def assignments(arguments: Sequence[str]) -> tuple[str, ...]:

@@ -25,7 +25,12 @@ class Files:
         self.true = set(true)
         self.asked: list[str] = []
 
-    def include(self, pattern: str, source: Source) -> Iterable[IncludedFile]:
+    version = "Limpet_0.0"
+
+    def localAddresses(self) -> Iterable[str]:
+        return ["127.0.0.1", "192.0.2.7", "fe80::1%eth0", "2001:db8::7"]
+
+    def include(self, pattern: str, source: Source, settings: Settings) -> Iterable[IncludedFile]:
         if pattern in self.files:
             yield IncludedFile(pattern, self.files[pattern])
 
@@ -40,8 +45,9 @@ def resolve(
     options: Iterable[tuple[str, str]] = (),
     world: Files | None = None,
     system: str = "",
+    command: str = "",
 ) -> Settings:
-    settings = Settings(host, "me")
+    settings = Settings(host, "me", command)
     resolver = Resolver(settings, world or Files())
     for keyword, value in options:
         resolver.addOption(keyword, value)
@@ -141,18 +147,44 @@ class TestMatch:
     def test_tags(self) -> None:
         assert port("Tag t\nMatch tagged t\nPort 2") == 2
 
-    def test_the_command(self) -> None:
-        text = "Match command git*\nPort 2\n"
-        assert port(text, options=[("RemoteCommand", "git pull")]) == 2
-        assert port("Match sessiontype exec\nPort 2", options=[("RemoteCommand", "x")]) == 2
+    def test_the_command_is_what_was_asked_for_beside_the_files(self) -> None:
+        text = "RemoteCommand x\nMatch command git*\nPort 2\n"
+        assert port(text, command="git pull") == 2
+        assert port(text) is None
+        assert port("Match sessiontype exec\nPort 2", command="x") == 2
+        assert port("SessionType none\nMatch sessiontype none\nPort 2", command="x") == 2
 
-    @pytest.mark.parametrize("criterion", ["localnetwork 10.0.0.0/8", "version OpenSSH_10*"])
-    def test_what_limpet_cannot_tell_does_not_apply_and_is_told(self, criterion: str) -> None:
-        for sign in ("", "!"):
-            found = resolve(f"Match {sign}{criterion}\nPort 1\nMatch all\nPort 2")
-            assert found.get("port") == 2
-            assert len(found.warnings) == 1
-        assert resolve(f"Match host other {criterion}\nPort 1").warnings == []
+    @pytest.mark.parametrize("name", ["command", "tagged"])
+    def test_what_was_not_asked_for_is_matched_by_nothing_only(self, name: str) -> None:
+        assert port(f'Match {name} ""\nPort 2') == 2
+        assert port(f'Match {name} "*"\nPort 2') is None
+        assert port('Tag x\nMatch tagged ""\nPort 2') is None
+        assert port('Match command ""\nPort 2', command="x") is None
+
+    @pytest.mark.parametrize(
+        ("networks", "applies"),
+        [
+            ("192.0.2.0/24", True),
+            ("198.51.100.0/24,192.0.2.7", True),
+            ("192.0.2.8", False),
+            ("2001:db8::/32", True),
+            ("fe80::/10", True),
+            ("::/0", True),
+            ("198.51.100.0/24", False),
+        ],
+    )
+    def test_networks_of_this_machine(self, networks: str, applies: bool) -> None:
+        assert (port(f"Match localnetwork {networks}\nPort 2") == 2) is applies
+        assert (port(f"Match !localnetwork {networks}\nPort 2") == 2) is not applies
+
+    @pytest.mark.parametrize("networks", ["192.0.2.1/24", "192.0.2.*", "a", "1.2.3.4/33", "::1,"])
+    def test_what_is_no_network_is_told(self, networks: str) -> None:
+        with pytest.raises(BadConfig, match="line 2: Match localnetwork: .* is no network"):
+            resolve(f"Host other\nMatch localnetwork {networks}")
+
+    def test_the_version_is_that_of_the_program(self) -> None:
+        assert port('Match version "Limpet_*"\nPort 2') == 2
+        assert port('Match version "OpenSSH_*"\nPort 2') is None
 
     @pytest.mark.parametrize(
         "criteria", ["", "host", "host=", "what x", "all host web", "host web all", "all=x"]
@@ -185,6 +217,16 @@ class TestFinalPass:
 
     def test_there_is_none_unless_it_is_asked_for(self) -> None:
         assert not resolve("Match canonical\nPort 5").wantsFinalPass
+        assert not resolve("Match !final\nPort 5").wantsFinalPass
+
+    def test_it_may_be_under_a_name_that_was_looked_up(self) -> None:
+        settings = Settings("web", "me")
+        resolver = Resolver(settings, Files())
+        resolver.readFile("mine", "HostName x\n")
+        resolver.startFinalPass("web.example")
+        resolver.readFile("mine", "Host web.example\nPort 2\nMatch canonical\nUser late\n")
+        assert (settings.get("port"), settings.user()) == (2, "late")
+        assert settings.targetHost() == "web.example"
 
 
 class TestInclude:
@@ -274,9 +316,13 @@ class TestWhatIsNotDone:
         assert found.warnings == ["mine line 2: Tunnel yes: Limpet does not do this"]
 
     def test_is_a_note_where_it_is_comfort(self) -> None:
-        found = resolve("VisualHostKey yes\n")
+        found = resolve("LogVerbose x\n")
         assert found.warnings == []
-        assert found.notes == ["mine line 1: VisualHostKey yes: Limpet does not do this"]
+        assert found.notes == ["mine line 1: LogVerbose x: Limpet does not do this"]
+
+    def test_is_not_told_where_it_is_about_something_else_that_is_told(self) -> None:
+        found = resolve("SyslogFacility LOCAL0\nForwardX11Trusted no\nTunnelDevice any\n")
+        assert found.warnings == found.notes == []
 
     @pytest.mark.parametrize(
         "line", ["Tunnel no", "ForwardX11 no", "PKCS11Provider none", "ControlMaster no"]

@@ -25,7 +25,7 @@ def test_times(text: str, seconds: int) -> None:
     assert values.time(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["x", "m", "1.5", "-1", "1y", "9" * 11, "3551w"])
+@pytest.mark.parametrize("text", ["x", "m", "-1", "1y", "9" * 11, "3551w"])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(BadValue):
         values.time(text)
