@@ -10,6 +10,7 @@ import os
 import re
 import resource
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,18 +46,39 @@ def run(overrides: Mapping[str, Any], config: str | None) -> None:
     startLogging(sys.stderr, settings.logLevel)
     forbidCoreDumps()
     reactor = getReactor()
+    goByMonotonicClock(reactor)
     try:
-        server = Server(reactor, settings, lambda: load(config, overrides))
+        server = Server(reactor, settings, lambda: load(config, overrides, isAgain=True))
         addresses = server.start()
     except (HostKeyError, SettingsError, ListenFailed) as failure:
         raise Mistake(str(failure)) from None
     # From the moment at which somebody may know of the server; and again when the reactor has put
     # its own in their place.
     server.handleSignals()
-    announce(server.settings, addresses, server.hostKeys)
+    try:
+        announce(server.settings, addresses, server.hostKeys)
+    except OSError:
+        # Nobody can be told: a full disk, a reader who has gone. It is served all the same.
+        forgetOutput()
     server.finished.addCallback(lambda _: reactor.stop())
     reactor.callWhenRunning(server.handleSignals)
     reactor.run()
+
+
+def goByMonotonicClock(reactor: Any) -> None:
+    """Have a reactor's timers run by a clock that nobody sets; before the first of them.
+
+    Twisted's go by the calendar. Set back by an hour, it would keep them all waiting for an hour,
+    that of a login which nobody completes included; set forward, it would fire them all.
+    """
+    reactor.seconds = time.monotonic
+
+
+def forgetOutput() -> None:
+    """Drop what standard output could not take; Python would try again at its end, and fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def forbidCoreDumps() -> None:

@@ -2,11 +2,13 @@
 
 Rule: what came from a peer cannot make a line, move the cursor or end the line that it is in; all
 that is not printable is written as an escape (attack table M7). Nothing here knows a secret.
+Whoever reads the log, or does not, never keeps the server waiting.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import time
 from typing import Any, TextIO
 
@@ -27,6 +29,9 @@ from limpet.error import ConchError
 
 MAX_LINE = 2000
 """Longest text of one line, in characters; longer ones are cut."""
+
+MAX_LINE_BYTES = select.PIPE_BUF
+"""Longest line, in bytes: what a pipe that can be written to takes at once (pipe(7))."""
 
 
 def escaped(text: str) -> str:
@@ -52,6 +57,8 @@ class LineObserver:
     def __init__(self, stream: TextIO, isVerbose: bool = False) -> None:
         self.stream = stream
         self.isVerbose = isVerbose
+        self._room = _roomIn(stream)
+        self._lost = 0
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event."""
@@ -65,13 +72,23 @@ class LineObserver:
             text = f"{text}: {self._shown(failure)}" if text else self._shown(failure)
         if self.isVerbose:
             text = f"{event.get('log_namespace', '-')}: {text}"
-        line = escaped(text[:MAX_LINE])
+        if self._lost and self._write(f"{moment} warn {self._lost} lines are missing here"):
+            self._lost = 0
+        if not self._write(f"{moment} {level} {escaped(text[:MAX_LINE])}"):
+            self._lost += 1
+
+    def _write(self, line: str) -> bool:
+        """Write a line; False where that would mean to wait for a reader."""
+        # A terminal that somebody has stopped by Ctrl-S, or a pipe whose reader looks elsewhere.
+        if self._room is not None and not self._room.poll(0):
+            return False
         try:
-            self.stream.write(f"{moment} {level} {line}\n")
+            self.stream.write(_cut(line) + "\n")
             self.stream.flush()
         except (OSError, ValueError):
             # Nobody reads the log any more; that does not end sessions.
-            return
+            return True
+        return True
 
     def _shown(self, failure: Any) -> str:
         if isinstance(failure.value, ConchError) and not self.isVerbose:
@@ -85,6 +102,24 @@ class LineObserver:
             method, filename, line = frames[-1][:3]
             text += f" ({os.path.basename(filename)}:{line} in {method})"
         return text
+
+
+def _roomIn(stream: TextIO) -> select.poll | None:
+    """What tells whether a line can be written at once; None for what is in memory."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return None
+    room = select.poll()
+    room.register(descriptor, select.POLLOUT)
+    return room
+
+
+def _cut(line: str) -> str:
+    data = line.encode("utf-8", "backslashreplace")
+    return (
+        line if len(data) < MAX_LINE_BYTES else data[: MAX_LINE_BYTES - 1].decode(errors="ignore")
+    )
 
 
 def _words(value: Any) -> str:

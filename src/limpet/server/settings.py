@@ -168,20 +168,24 @@ FIELDS: Mapping[str, dataclasses.Field[Any]] = {
 
 
 def load(
-    path: str | os.PathLike[str] | None, overrides: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str] | None,
+    overrides: Mapping[str, Any] | None = None,
+    isAgain: bool = False,
 ) -> Settings:
     """Read the settings.
 
     Args:
         path: A TOML file, or None for the defaults.
         overrides: Fields that go before the file's; those that are None or empty do not.
+        isAgain: Whether the server runs by it already. What is no file is not read twice: a pipe
+            would keep the server waiting, or be empty by now, which means all defaults.
 
     Raises:
         SettingsError: The file cannot be read, or something in it is not a setting.
     """
     values: dict[str, Any] = {}
     if path is not None:
-        values.update(_read(Path(path)))
+        values.update(_read(Path(path), isAgain))
         try:
             _check(Settings(**values))
         except SettingsError as failure:
@@ -194,8 +198,11 @@ def load(
     return settings
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, filesOnly: bool) -> dict[str, Any]:
     try:
+        if filesOnly and not path.is_file():
+            path.stat()
+            raise SettingsError(f"{path}: not a file, which could be read again")
         with path.open("rb") as file:
             data = file.read(MAX_FILE_SIZE + 1)
     except OSError as failure:

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import os
 import pwd
+import select
 import signal
 import socket
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from limpet.scripts.serve import adviceFor, hasKeys, homeDirectory, loginCommand
+from limpet.scripts.serve import (
+    adviceFor,
+    goByMonotonicClock,
+    hasKeys,
+    homeDirectory,
+    loginCommand,
+)
 from limpet.server.settings import Address, Settings
 from limpet.ssh.keys import Key, createKeyFiles
-from tests.unit.scripts.programs import limpet, serving
+from tests.unit.scripts.programs import PATIENCE_SECONDS, environmentIn, limpet, serving
+from tests.unit.unix.driving import Driver, driver
+
+__all__ = ["driver"]
 
 
 def refused(home: Path, *arguments: str) -> str:
@@ -125,6 +138,51 @@ class TestServing:
             assert client.recv(7) == b"SSH-2.0"
             server.signal(signal.SIGTERM)
             assert server.wait() == 0
+
+    def test_aFullDiskUnderItsFirstWordsDoesNotKeepItFromServing(self, tmp_path: Path) -> None:
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            port = other.getsockname()[1]
+        with open("/dev/full", "wb") as full:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "limpet", "serve", "-l", f"127.0.0.1:{port}"],
+                env=environmentIn(tmp_path),
+                stdout=full,
+                stderr=full,
+            )
+        try:
+            said = None
+            for _ in range(300):
+                assert process.poll() is None
+                try:
+                    said = greeting(port)
+                    break
+                except ConnectionRefusedError:
+                    select.select([], [], [], 0.1)
+            assert said is not None
+            assert said.startswith(b"SSH-2.0-")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_SECONDS) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_aClockThatIsSetMovesNoTimer(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the reactor that the server runs on, and of its transports' timers."""
+    goByMonotonicClock(driver.reactor)
+    fired: list[str] = []
+    driver.reactor.callLater(0.02, fired.append, "soon")
+    driver.reactor.callLater(3000, fired.append, "late").cancel()
+    later = driver.reactor.callLater(3000, fired.append, "late")
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now - 7200)
+    driver.until(lambda: fired == ["soon"])
+    monkeypatch.setattr("time.time", lambda: now + 7200)
+    driver.reactor.callLater(0.02, fired.append, "again")
+    driver.until(lambda: "again" in fired)
+    assert fired == ["soon", "again"]
+    later.cancel()
 
 
 class TestAdvice:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from limpet.server.logs import MAX_LINE, LineObserver, escaped
+from limpet.server.logs import MAX_LINE, MAX_LINE_BYTES, LineObserver, escaped
 
 
 def lineOf(observer: LineObserver, text: str, **values: Any) -> str:
@@ -71,6 +73,31 @@ def test_aFailureIsOneLineWithItsPlace(observer: LineObserver) -> None:
 
 def test_longTextIsCut(observer: LineObserver) -> None:
     assert len(lineOf(observer, "{x}", x="y" * 100_000)) < MAX_LINE + 50
+
+
+@pytest.mark.parametrize("letter", ["y", "\x01", "é", "\U0001f600", "\u202e", "\udc80"])
+def test_aLineIsNoLongerThanAPipeTakesAtOnce(observer: LineObserver, letter: str) -> None:
+    line = lineOf(observer, "{x}", x=letter * 100_000)
+    assert 1000 < len(line.encode("utf-8", "backslashreplace")) <= MAX_LINE_BYTES
+
+
+def test_aReaderWhoLooksElsewhereKeepsNobodyWaiting() -> None:
+    """Nor does a terminal that was stopped. What did not fit is counted."""
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as reader, open(writing, "w") as writer:
+        fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, 65536)
+        log = Logger("limpet.test", observer=LineObserver(writer))
+        for number in range(1000):
+            log.info("{number} {x}", number=number, x="x" * 500)
+        seen = reader.read(1 << 20)
+        count = seen.count(b"\n")
+        assert 50 < count < 1000
+        assert seen.endswith(b"\n")
+        log.info("again")
+        last = reader.read(1 << 20).splitlines()
+    assert f"warn {1000 - count} lines are missing here".encode() in last[0]
+    assert last[1].endswith(b" info again")
+    assert len(last) == 2
 
 
 def test_aLogThatNobodyReadsEndsNothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -135,6 +136,25 @@ def test_aFileThatCannotBeRead(tmp_path: Path) -> None:
     (tmp_path / "large.toml").write_bytes(b"#" * 1024 * 1024 + b"##")
     with pytest.raises(SettingsError, match="larger"):
         load(tmp_path / "large.toml")
+
+
+def test_whatIsNoFileIsReadOnceAndNotAgain(tmp_path: Path) -> None:
+    """A shell's `<(…)` at the start: the second time it would be empty, and so all defaults."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, b"max-sessions = 3\n")
+        os.close(writing)
+        assert load(f"/dev/fd/{reading}").maxSessions == 3
+        with pytest.raises(SettingsError, match="not a file"):
+            load(f"/dev/fd/{reading}", isAgain=True)
+    finally:
+        os.close(reading)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(SettingsError, match="not a file"):
+        load(tmp_path / "fifo", isAgain=True)
+    with pytest.raises(SettingsError, match="No such file"):
+        load(tmp_path / "none", isAgain=True)
+    assert load(written(tmp_path / "file", "max-sessions = 4"), isAgain=True).maxSessions == 4
 
 
 def test_everyFieldHasAName() -> None:
