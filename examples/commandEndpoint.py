@@ -56,4 +56,7 @@ async def main(reactor: Any, user: str, host: str, *command: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        print("usage: commandEndpoint.py USER HOST COMMAND...", file=sys.stderr)
+        sys.exit(2)
     react(lambda reactor: Deferred.fromCoroutine(main(reactor, *sys.argv[1:])))

@@ -29,4 +29,7 @@ async def main(host: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        print("usage: conversation.py [user@]HOST", file=sys.stderr)
+        sys.exit(2)
     asyncio.run(main(*sys.argv[1:]))

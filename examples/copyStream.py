@@ -40,4 +40,7 @@ async def main(host: str, command: str, source: str, target: str) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        print("usage: copyStream.py [user@]HOST COMMAND SOURCE TARGET", file=sys.stderr)
+        sys.exit(2)
     sys.exit(asyncio.run(main(*sys.argv[1:])))

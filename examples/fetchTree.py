@@ -39,4 +39,10 @@ async def main(reactor: Any, host: str, remote: str, local: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        print(
+            "usage: fetchTree.py [user@]HOST REMOTE_DIRECTORY LOCAL_DIRECTORY",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     react(lambda reactor: Deferred.fromCoroutine(main(reactor, *sys.argv[1:])))

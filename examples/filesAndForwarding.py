@@ -42,4 +42,10 @@ async def main(reactor: Any, host: str, remote: str, local: str, inner: str) -> 
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        print(
+            "usage: filesAndForwarding.py [user@]HOST REMOTE_FILE LOCAL_FILE INNER_HOST:PORT",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     react(lambda reactor: Deferred.fromCoroutine(main(reactor, *sys.argv[1:])))

@@ -39,4 +39,7 @@ async def main(command: str, *hosts: str) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        print("usage: manyHosts.py COMMAND [user@]HOST...", file=sys.stderr)
+        sys.exit(2)
     sys.exit(asyncio.run(main(*sys.argv[1:])))

@@ -36,4 +36,7 @@ def start(reactor: Any, *arguments: str) -> Any:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        print("usage: runCommand.py [user@]HOST COMMAND...", file=sys.stderr)
+        sys.exit(2)
     react(start, sys.argv[1:])

@@ -36,4 +36,7 @@ async def main(host: str, command: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        print("usage: secondFactor.py [user@]HOST COMMAND", file=sys.stderr)
+        sys.exit(2)
     asyncio.run(main(*sys.argv[1:]))

@@ -189,4 +189,7 @@ def main(port: str, hostKey: str, authorizedKeys: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        print("usage: sftpServer.py PORT HOST_KEY AUTHORIZED_KEYS", file=sys.stderr)
+        sys.exit(2)
     main(*sys.argv[1:4])
