@@ -23,6 +23,9 @@ from typing import Any
 
 from limpet.core.authorizedkeys import MAX_FILE_LENGTH
 
+_PIECE_LENGTH = 32 * 1024
+"""Bytes asked for at a time: room is taken for all of them, and most files have a few hundred."""
+
 _SETGROUPS = {"x86_64": 116, "aarch64": 159, "riscv64": 159, "ppc64le": 81, "s390x": 206}
 """Number of the system call setgroups, by machine. glibc's function of that name changes all
 threads of a process, the system call only the one that makes it."""
@@ -74,7 +77,7 @@ def _readAll(descriptor: int, limit: int) -> bytes:
     pieces: list[bytes] = []
     left = limit + 1
     while left > 0:
-        piece = os.read(descriptor, left)
+        piece = os.read(descriptor, min(left, _PIECE_LENGTH))
         if not piece:
             return b"".join(pieces)
         pieces.append(piece)

@@ -21,9 +21,6 @@ DEFAULT_SHELL = "/bin/sh"
 SHADOW_FILE = "/etc/shadow"
 """Where accounts have their last day (shadow(5))."""
 
-MAX_SHADOW_LENGTH = 16 * 1024 * 1024
-"""Longest such file that is read, in bytes (ours)."""
-
 _EXPIRY_FIELD = 7
 _SECONDS_PER_DAY = 86400
 
@@ -112,19 +109,17 @@ def hasExpired(name: str, now: float, path: str = SHADOW_FILE) -> bool:
         now: Seconds since 1970.
         path: The file. One that is not there, as where accounts are kept elsewhere, says nothing.
     """
+    beginning = os.fsencode(name) + b":"
     try:
         with open(path, "rb") as file:
-            data = file.read(MAX_SHADOW_LENGTH)
+            entry = next((line for line in file if line.startswith(beginning)), b"")
     except FileNotFoundError:
         return False
-    wanted = os.fsencode(name)
-    for line in data.split(b"\n"):
-        fields = line.split(b":")
-        if fields[0] == wanted and len(fields) > _EXPIRY_FIELD and fields[_EXPIRY_FIELD]:
-            day = fields[_EXPIRY_FIELD]
-            # What is no number of days is no reason to believe that the account is good.
-            return not day.isdigit() or len(day) > 9 or now >= int(day) * _SECONDS_PER_DAY
-    return False
+    fields = entry.rstrip(b"\n").split(b":")
+    if len(fields) <= _EXPIRY_FIELD or not (day := fields[_EXPIRY_FIELD]):
+        return False
+    # What is no number of days is no reason to believe that the account is good.
+    return not day.isdigit() or len(day) > 9 or now >= int(day) * _SECONDS_PER_DAY
 
 
 def makeIdentityCheck(account: Account) -> Callable[[], None]:
