@@ -103,7 +103,7 @@ def test_it_asks_when_ssh_does(desk: Desk, display: dict[str, str], require: str
 
 
 def test_the_host_and_the_passphrase(desk: Desk) -> None:
-    ended = desk.run([*LIMPET, "ssh"], "host", "echo in", DISPLAY=":0")
+    ended = desk.run([*LIMPET, "ssh"], "-vvv", "host", "echo in", DISPLAY=":0")
     assert (ended.returncode, ended.stdout) == (0, b"in\n")
     first, second = desk.asked.read_text().splitlines()
     assert first.endswith("is not known here, and nobody vouches for its key.")
