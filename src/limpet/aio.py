@@ -144,13 +144,37 @@ def reactor_for(loop: asyncio.AbstractEventLoop) -> Any:
     return reactor
 
 
-async def _come(deferred: Deferred[_Value]) -> _Value:
+async def _come(
+    deferred: Deferred[_Value], undo: Callable[[_Value], object] | None = None
+) -> _Value:
     """What a Deferred comes to, on the running loop; to cancel it cancels that.
 
     What an error holds of a result has the names of this module, as every other result.
+
+    Args:
+        deferred: The Deferred.
+        undo: Gets a result that nobody else gets: one that comes as the task is cancelled.
     """
+    arrived: list[_Value] = []
+    isGivenUp = False
+
+    def note(result: _Value) -> _Value:
+        if isGivenUp and undo is not None:
+            undo(result)
+        else:
+            arrived.append(result)
+        return result
+
+    if undo is not None:
+        deferred.addCallback(note)
     try:
         return await deferred.asFuture(asyncio.get_running_loop())
+    except asyncio.CancelledError:
+        if undo is not None:
+            isGivenUp = True
+            for result in arrived:
+                undo(result)
+        raise
     except ClientError as error:
         if isinstance(error.result, processes.Result):
             error.result = Result.of(error.result)
@@ -336,7 +360,8 @@ def connect(destination: str, **arguments: Any) -> _Connecting:
 
     async def start() -> Client:
         reactor = reactor_for(asyncio.get_running_loop())
-        return Client(await _come(clients.connect(destination, reactor=reactor, **given)))
+        connecting = clients.connect(destination, reactor=reactor, **given)
+        return Client(await _come(connecting, lambda client: client.close()))
 
     return _Connecting(start)
 
@@ -408,27 +433,28 @@ class Client:
         starting = self.twisted.start(
             command, env=env, terminal=terminal, stderr=stderr, forwardAgent=forward_agent
         )
-        return Process(await _come(starting))
+        return Process(await _come(starting, lambda process: process.abort()))
 
     async def subsystem(self, name: str | bytes) -> Process:
         """Start a subsystem, to be written to and read from."""
-        return Process(await _come(self.twisted.subsystem(name)))
+        starting = self.twisted.subsystem(name)
+        return Process(await _come(starting, lambda process: process.abort()))
 
     async def files(self) -> Files:
         """The files at the server, over SFTP; as `limpet.client.filecopy.RemoteFiles`."""
-        return Files(await _come(self.twisted.files()))
+        return Files(await _come(self.twisted.files(), lambda files: files.close()))
 
     async def forward_local(self, spec: str) -> Forward:
         """Listen here, and have the server connect: "8080:db.internal:5432" (`ssh -L`)."""
-        return Forward(await _come(self.twisted.forwardLocal(spec)))
+        return await _forward(self.twisted.forwardLocal(spec))
 
     async def forward_remote(self, spec: str) -> Forward:
         """Have the server listen, and connect from here: "8080:localhost:80" (`ssh -R`)."""
-        return Forward(await _come(self.twisted.forwardRemote(spec)))
+        return await _forward(self.twisted.forwardRemote(spec))
 
     async def forward_socks(self, spec: str) -> Forward:
         """Listen here for SOCKS, and have the server connect wherever it asks: "1080"."""
-        return Forward(await _come(self.twisted.forwardSocks(spec)))
+        return await _forward(self.twisted.forwardSocks(spec))
 
     async def close(self) -> None:
         """Close the connection, and wait until it is closed."""
@@ -563,6 +589,10 @@ class Forward:
         await self.close()
 
 
+async def _forward(starting: Deferred[forwards.Forward]) -> Forward:
+    return Forward(await _come(starting, lambda forward: forward.close()))
+
+
 class Process:
     """A program that runs far away; made by `Client.start`.
 
@@ -587,22 +617,21 @@ class Process:
 
     async def read(self, most: int = -1) -> bytes:
         """At least one byte of its standard output, `most` at most; none at the end."""
-        return await _come(self.twisted.read(most))
+        return await _come(self.twisted.read(most), self.twisted.unread)
 
     async def read_error(self, most: int = -1) -> bytes:
         """As `read`, of its standard error."""
-        return await _come(self.twisted.readError(most))
+        return await _come(self.twisted.readError(most), self.twisted.unreadError)
 
     async def read_all(self) -> bytes:
         """All that it still writes to standard output."""
-        chunks = []
-        while chunk := await self.read():
-            chunks.append(chunk)
-        return b"".join(chunks)
+        reading = Deferred.fromCoroutine(self.twisted.readAll())
+        return await _come(reading, self.twisted.unread)
 
     async def read_until(self, mark: bytes) -> bytes:
         """Standard output up to and with the first `mark`, or up to its end."""
-        return await _come(Deferred.fromCoroutine(self.twisted.readUntil(mark)))
+        reading = Deferred.fromCoroutine(self.twisted.readUntil(mark))
+        return await _come(reading, self.twisted.unread)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while line := await self.read_until(b"\n"):

@@ -12,10 +12,11 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 import limpet.aio
 from limpet.aio import reactor_for
-from limpet.client import filecopy, processes, programs
+from limpet.client import clients, filecopy, processes, programs
 from tests.descriptors import openDescriptors
 from tests.pair.stack import HOST_KEY, UserAuth, makeFactory, pattern
 
@@ -138,6 +139,80 @@ def test_aCancelledTaskEndsWhatItHadBegun() -> None:
             return len(channels)
 
     assert onServer(use) == 0
+
+
+@pytest.mark.parametrize("isFirst", [True, False], ids=["result first", "cancelled first"])
+def test_aResultThatComesAsTheTaskIsCancelled(isFirst: bool) -> None:
+    async def main() -> list[str]:
+        undone: list[str] = []
+        deferred: Deferred[str] = Deferred()
+        task = asyncio.create_task(limpet.aio._come(deferred, undone.append))
+        await asyncio.sleep(0)
+        if isFirst:
+            deferred.callback("a connection")
+        task.cancel()
+        if not isFirst:
+            deferred.callback("a connection")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return undone
+
+    assert asyncio.run(main()) == ["a connection"]
+
+
+def cancelledAtTheEnd(task: asyncio.Task[Any], make: Callable[..., Any], made: list[Any]) -> Any:
+    """`make`, whose Deferred cancels the task at the moment at which it fires."""
+
+    def making(*arguments: Any, **named: Any) -> Any:
+        def fired(result: Any) -> Any:
+            made.append(result)
+            task.cancel()
+            return result
+
+        return make(*arguments, **named).addCallback(fired)
+
+    return making
+
+
+def test_aConnectionThatIsThereAsTheTaskIsCancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has it, so it is closed: as with a time-out that is up a moment too early."""
+    made: list[Any] = []
+
+    async def use(connect: Any) -> Any:
+        task = asyncio.create_task(connect().__aenter__())
+        making = cancelledAtTheEnd(task, clients.connect, made)
+        monkeypatch.setattr(clients, "connect", making)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return await made[0].closed.asFuture(asyncio.get_running_loop())
+
+    assert onServer(use) is None
+
+
+@pytest.mark.parametrize("name", ["read", "readUntil", "readAll"])
+def test_whatIsReadAsTheTaskIsCancelledIsReadNext(name: str) -> None:
+    async def use(connect: Any) -> Any:
+        async with connect() as client:
+            process = await client.start("echo")
+            ours = {"read": "read", "readUntil": "read_until", "readAll": "read_all"}[name]
+            begin = getattr(process, ours)
+            task = asyncio.create_task(begin(b"\n") if name == "readUntil" else begin())
+            await asyncio.sleep(0)
+            channel = process.twisted.channel
+            receive = channel.dataReceived
+
+            def receiving(data: bytes) -> None:
+                receive(data)
+                task.cancel()
+
+            channel.dataReceived = receiving
+            process.write(b"a line\nand more")
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            process.write_eof()
+            return await process.read_all()
+
+    assert onServer(use) == b"a line\nand more"
 
 
 def test_aCoroutineMayAnswer() -> None:

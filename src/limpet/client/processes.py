@@ -7,7 +7,6 @@ reason: a read that only the other, unread output holds up fails, and says so.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import IO, Any
@@ -16,6 +15,7 @@ from twisted.internet import defer
 
 from limpet.client.errors import ClientError, CommandFailed, ConnectionEnded, shown
 from limpet.client.programs import Ending, Program, ProgramChannel
+from limpet.core.outbound import OutboundBuffer
 
 HIGH_WATER = 1 << 20
 """Bytes that wait to be read above which the server gets no more window (ours)."""
@@ -84,29 +84,18 @@ class _Output:
     """One output: what has come and was not read yet."""
 
     def __init__(self) -> None:
-        self.chunks: deque[bytes] = deque()
-        self.size = 0
+        self.waiting = OutboundBuffer()
         self.ended = False
-        self.reader: defer.Deferred[bytes] | None = None
+        self.reader: defer.Deferred[None] | None = None
 
-    def take(self, most: int) -> bytes:
+    @property
+    def size(self) -> int:
+        """How many bytes wait."""
+        return self.waiting.size
+
+    def take(self, most: int = -1) -> bytes:
         """All that waits, or `most` bytes of it."""
-        if most < 0 or self.size <= most:
-            data = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-            self.chunks.clear()
-            self.size = 0
-            return data
-        taken: list[bytes] = []
-        left = most
-        while left:
-            chunk = self.chunks.popleft()
-            if len(chunk) > left:
-                self.chunks.appendleft(chunk[left:])
-                chunk = chunk[:left]
-            taken.append(chunk)
-            left -= len(chunk)
-        self.size -= most
-        return b"".join(taken)
+        return self.waiting.take(self.waiting.size if most < 0 else most)
 
 
 class RemoteProcess:
@@ -212,8 +201,13 @@ class RemoteProcess:
     async def readAll(self) -> bytes:
         """All that it still writes to standard output."""
         chunks = []
-        while chunk := await self.read():
-            chunks.append(chunk)
+        try:
+            while chunk := await self.read():
+                chunks.append(chunk)
+        except BaseException:
+            # Cancelled, or the connection is gone: what came can still be read.
+            self.unread(b"".join(chunks))
+            raise
         return b"".join(chunks)
 
     async def readUntil(self, mark: bytes, most: int = HIGH_WATER) -> bytes:
@@ -222,20 +216,20 @@ class RemoteProcess:
         Raises:
             ValueError: There is none within `most` bytes; nothing of them is lost.
         """
-        data = bytearray()
+        out = self._out
+        searched = 0
         while True:
-            at = data.find(mark)
+            at = out.waiting.find(mark, searched)
             if at >= 0:
-                at += len(mark)
-                self._putBack(bytes(data[at:]))
-                return bytes(data[:at])
-            if len(data) > most:
-                self._putBack(bytes(data))
+                return self._taken(out, at + len(mark))
+            before = out.size
+            if before > most:
                 raise ValueError(f"no {mark!r} within {most} bytes")
-            chunk = await self.read()
-            if not chunk:
-                return bytes(data)
-            data += chunk
+            # Nothing is taken meanwhile: who is cancelled here loses nothing.
+            await self._arrival(out)
+            if out.size == before:
+                return self._taken(out, -1)
+            searched = max(0, before - len(mark) + 1)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """The lines of standard output, with their ends."""
@@ -245,30 +239,41 @@ class RemoteProcess:
         while line := await self.readUntil(b"\n"):
             yield line
 
-    def _putBack(self, data: bytes) -> None:
-        if data:
-            self._out.chunks.appendleft(data)
-            self._out.size += len(data)
+    def unread(self, data: bytes) -> None:
+        """Put back what was read of standard output last; the next read gives it again."""
+        self._out.waiting.putBack(data)
+
+    def unreadError(self, data: bytes) -> None:
+        """The same of standard error."""
+        self._err.waiting.putBack(data)
 
     def _read(self, output: _Output, most: int) -> defer.Deferred[bytes]:
+        if output.size and output.reader is None:
+            return defer.succeed(self._taken(output, most))
+        if most == 0 and self._failure is None:
+            return defer.succeed(b"")
+        return self._arrival(output).addCallback(lambda ignored: self._taken(output, most))
+
+    def _taken(self, output: _Output, most: int) -> bytes:
+        data = output.take(most)
+        self._regulate()
+        return data
+
+    def _arrival(self, output: _Output) -> defer.Deferred[None]:
+        """Fires when more has come, or when no more will."""
         if output.reader is not None:
             raise RuntimeError("somebody waits for this output already")
-        if output.size:
-            data = output.take(most)
-            self._regulate()
-            return defer.succeed(data)
         if self._failure is not None:
             return defer.fail(self._failure)
-        if output.ended or most == 0:
-            return defer.succeed(b"")
+        if output.ended:
+            return defer.succeed(None)
 
         def cancelled(ignored: Any) -> None:
             output.reader = None
 
-        reading: defer.Deferred[bytes] = defer.Deferred(cancelled)
-        output.reader = reading
+        output.reader = reading = defer.Deferred[None](cancelled)
         self._regulate()
-        return reading.addCallback(lambda ignored: output.take(most) if output.size else b"")
+        return reading
 
     def _regulate(self) -> None:
         """Let the server send as long as somebody reads."""
@@ -322,8 +327,8 @@ class RemoteProcess:
         ending = self.ending or Ending()
         return Result(
             self.program.command.decode("utf-8", "backslashreplace"),
-            self._out.take(-1) if self._out.size else b"",
-            self._err.take(-1) if self._err.size else b"",
+            self._out.take(),
+            self._err.take(),
             ending.exitStatus,
             ending.exitSignal,
         )
@@ -359,15 +364,14 @@ class RemoteProcess:
             self._take(self._err, data)
 
     def _take(self, output: _Output, data: bytes) -> None:
-        output.chunks.append(data)
-        output.size += len(data)
+        output.waiting.append(data)
         self._wake(output)
         self._regulate()
 
     def _wake(self, output: _Output) -> None:
         reader, output.reader = output.reader, None
         if reader is not None:
-            reader.callback(b"")
+            reader.callback(None)
 
     def outputEnded(self) -> None:
         """Told before `programEnded`, which knows whether this is a true end."""
@@ -420,7 +424,7 @@ class RemoteProcess:
                 if self._failure is not None:
                     reader.errback(self._failure)
                 else:
-                    reader.callback(b"")
+                    reader.callback(None)
 
 
 class _FileProducer:

@@ -90,6 +90,37 @@ class OutboundBuffer:
                 return memoryview(head)[start : start + limit]
         return self.take(limit)
 
+    def putBack(self, data: bytes) -> None:
+        """Put `data` before everything that waits, where it was taken from."""
+        if not data:
+            return
+        if self._offset:
+            self._chunks[0] = bytes(memoryview(self._chunks[0])[self._offset :])
+            self._offset = 0
+        self._chunks.appendleft(data)
+        self.size += len(data)
+
+    def find(self, mark: bytes, start: int = 0) -> int:
+        """Where `mark` begins for the first time, from `start` on; -1 where it does not."""
+        overlap = len(mark) - 1
+        position = -self._offset
+        # The end of what was searched: a mark may begin in it.
+        tail = b""
+        for chunk in self._chunks:
+            begin = max(start - position, -position, 0)
+            if begin < len(chunk):
+                if tail:
+                    at = (tail + chunk[:overlap]).find(mark)
+                    if at >= 0:
+                        return position - len(tail) + at
+                at = chunk.find(mark, begin)
+                if at >= 0:
+                    return position + at
+                if overlap > 0:
+                    tail = (tail + bytes(chunk[max(begin, len(chunk) - overlap) :]))[-overlap:]
+            position += len(chunk)
+        return -1
+
     def clear(self) -> None:
         """Forget everything that waits."""
         self._chunks.clear()

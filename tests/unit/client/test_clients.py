@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -227,6 +228,38 @@ class TestProcess:
             b"two\n",
             b"three",
         ]
+
+    @pytest.mark.parametrize("name", ["readUntil", "readAll"])
+    def test_whatHasComeStaysForTheNextOneWhereAReadIsCancelled(
+        self, world: World, name: str
+    ) -> None:
+        process = world.start("echo")
+        reading = process.readUntil(b"\n") if name == "readUntil" else process.readAll()
+        given = defer.Deferred.fromCoroutine(reading)
+        given.addErrback(lambda failure: failure.trap(defer.CancelledError))
+        for _ in range(3):
+            process.write(b"abc")
+            world.reactor.settle()
+        given.cancel()
+        assert world.result(process.read()) == b"abcabcabc"
+
+    def test_aLineCostsItsBytesAndNotAllThatWait(self, world: World) -> None:
+        """What is searched and copied grows with what is read: not with its square."""
+        process = world.start("wait")
+        process.outputReceived(b"x\n" * 100_000)
+        taken = 0
+
+        async def lines() -> None:
+            nonlocal taken
+            for _ in range(100):
+                taken += len(await process.readUntil(b"\n"))
+
+        tracemalloc.start()
+        defer.Deferred.fromCoroutine(lines())
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert taken == 200
+        assert peak < 100_000
 
     def test_aMarkThatDoesNotCome(self, world: World) -> None:
         process = world.start("echo")

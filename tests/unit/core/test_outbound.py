@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,3 +104,26 @@ class TestOutboundBuffer:
             assert len(buffer) == len(given) - len(taken)
             assert taken + bytes(buffer) == given
         assert taken + buffer.take(len(buffer)) == given
+
+    @given(PIECES, st.integers(0, 100), st.binary(min_size=1, max_size=3), st.integers(0, 100))
+    def test_a_mark_is_found_across_pieces(
+        self, pieces: list[bytes], taken: int, mark: bytes, start: int
+    ) -> None:
+        buffer = OutboundBuffer()
+        for piece in pieces:
+            buffer.append(piece)
+        buffer.take(taken)
+        whole = bytes(buffer)
+        assert buffer.find(mark, start) == (whole.find(mark, start) if start <= len(whole) else -1)
+
+    @pytest.mark.parametrize("size", [10, 3 * MERGE_BELOW])
+    def test_what_is_put_back_comes_first(self, size: int) -> None:
+        data = bytes(number % 251 for number in range(size))
+        buffer = OutboundBuffer(data)
+        first = buffer.take(size // 2)
+        buffer.putBack(first[-3:])
+        buffer.putBack(b"")
+        buffer.append(b"end")
+        assert bytes(buffer) == data[size // 2 - 3 :] + b"end"
+        assert len(buffer) == size - size // 2 + 6
+        assert buffer.take(5) == data[size // 2 - 3 :][:5]
