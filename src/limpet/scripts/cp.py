@@ -7,11 +7,8 @@ and each such file is told in a line. No shell at the other side sees a path.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import NoReturn
-
-from twisted.internet.error import ConnectionClosed
 
 from limpet.client.errors import ClientError, shown
 from limpet.client.filecopy import (
@@ -26,41 +23,18 @@ from limpet.client.filecopy.copying import Copier
 from limpet.client.filecopy.localtree import LocalTree
 from limpet.client.filecopy.offload import toThreadsOf
 from limpet.client.filecopy.problems import CopyProblem, reasonOf
-from limpet.client.filecopy.remotefiles import placed
-from limpet.scripts.ssh import leave
-from limpet.scripts.transferoptions import CP_USAGE, Place, Transfer, Usage, parseCp
-from limpet.scripts.transfers import FAILED, INTERRUPTED, NO_CONNECTION, Transfers
+from limpet.client.filecopy.remotefiles import expanded, placed
+from limpet.scripts.transferoptions import CP_USAGE, Place, Transfer, parseCp
+from limpet.scripts.transfers import FAILED, Transfers, runTransfers
 from limpet.ssh.filetransfer.base import SFTPError
-from limpet.ssh.filetransfer.client import pathBytes, pathText
-from limpet.wire import sftp
+from limpet.ssh.filetransfer.client import pathBytes
 
 COPY_FAILURES = (OSError, EOFError, NotImplementedError, ClientError, SFTPError)
 
 
 def run(arguments: Sequence[str]) -> NoReturn:
     """Copy, and end the process with its exit status."""
-    try:
-        transfer = parseCp(arguments)
-    except Usage as mistake:
-        if str(mistake):
-            sys.stderr.write(f"limpet: {mistake}\n")
-        sys.stderr.write(CP_USAGE)
-        leave(FAILED)
-    if transfer.help:
-        sys.stdout.write(CP_USAGE)
-        leave(0)
-    transfers = Transfers(transfer)
-    try:
-        transfers.start()
-        status = Copying(transfers).run()
-        transfers.close()
-    except KeyboardInterrupt:
-        transfers.end()
-        status = INTERRUPTED
-    except (ClientError, ConnectionClosed) as error:
-        transfers.tell(reasonOf(error))
-        status = NO_CONNECTION
-    leave(status)
+    runTransfers(parseCp, CP_USAGE, arguments, lambda transfers: Copying(transfers).run())
 
 
 class Copying:
@@ -217,18 +191,3 @@ class Copying:
             return await Copier(LocalTree(path, offload), tree, options).copy(b"", name)
         finally:
             tree.close()
-
-
-async def expanded(files: RemoteFiles, path: bytes) -> bytes:
-    """A remote path whose ~ is expanded, where the server can do that."""
-    if not path.startswith(b"~"):
-        return path
-    head, slash, tail = path.partition(b"/")
-    if files.client.supports(sftp.EXT_EXPAND_PATH):
-        return pathBytes(await files.client.expandPath(head)) + slash + tail
-    if head == b"~":
-        return tail
-    return path
-
-
-__all__ = ["Copying", "expanded", "pathText", "run"]

@@ -14,18 +14,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionClosed
 
-from limpet.client.errors import ClientError, shown
+from limpet.client.errors import shown
 from limpet.client.filecopy import RemoteFiles
+from limpet.client.filecopy.remotefiles import expanded
 from limpet.client.sftpshell import CommandError, LeaveShell, Shell
 from limpet.client.sftpshell.completion import completions, localNames
 from limpet.client.sftpshell.words import quoted, splitOpen
-from limpet.scripts.cp import expanded
-from limpet.scripts.ssh import leave
-from limpet.scripts.transferoptions import SFTP_USAGE, Usage, parseSFTP
-from limpet.scripts.transfers import FAILED, INTERRUPTED, NO_CONNECTION, Stopped, Transfers
+from limpet.scripts.transferoptions import SFTP_USAGE, parseSFTP
+from limpet.scripts.transfers import FAILED, Stopped, Transfers, runTransfers
 from limpet.ssh.filetransfer.base import SFTPError
 from limpet.ssh.filetransfer.client import pathBytes
 
@@ -43,42 +41,22 @@ CACHED_SECONDS = 3.0
 
 def run(arguments: Sequence[str]) -> NoReturn:
     """Do what the arguments ask for, and end the process with its exit status."""
-    try:
-        transfer = parseSFTP(arguments)
-    except Usage as mistake:
-        if str(mistake):
-            sys.stderr.write(f"limpet: {mistake}\n")
-        sys.stderr.write(SFTP_USAGE)
-        leave(FAILED)
-    if transfer.help:
-        sys.stdout.write(SFTP_USAGE)
-        leave(0)
+    runTransfers(parseSFTP, SFTP_USAGE, arguments, talk)
+
+
+def talk(transfers: Transfers) -> int:
+    """Connect, and do what is typed or what the batch says; returns the exit status."""
+    transfer = transfers.transfer
     if transfer.batch is not None:
         # Nobody sits there to be asked.
         transfer.assigned.setdefault("BatchMode", "yes")
-    transfers = Transfers(transfer)
     try:
         batch = openBatch(transfer.batch)
     except OSError as error:
         transfers.tell(f"{transfer.batch}: {error.strerror}")
-        leave(FAILED)
-    try:
-        transfers.start()
-        files = transfers.open(transfer.places[0])
-        status = Talk(transfers, files, batch).run()
-        transfers.close()
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    except (ConnectionClosed, CancelledError):
-        transfers.tell("the connection to the server is gone")
-        status = NO_CONNECTION
-    except ClientError as error:
-        transfers.tell(str(error))
-        status = NO_CONNECTION
-    except SFTPError as error:
-        transfers.tell(str(error))
-        status = NO_CONNECTION
-    leave(status)
+        return FAILED
+    files = transfers.open(transfer.places[0])
+    return Talk(transfers, files, batch).run()
 
 
 def openBatch(name: str | None) -> IO[bytes] | None:

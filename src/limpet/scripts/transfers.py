@@ -10,21 +10,25 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from limpet._reactor import getReactor
 from limpet.client.askpass import askpassOf
-from limpet.client.config import ClientConfig, ConfigError, loadClientConfig
+from limpet.client.config import ClientConfig, loadClientConfig
 from limpet.client.connecting import ClientConnection, connect
 from limpet.client.errors import ClientError
 from limpet.client.filecopy import RemoteFiles, openSFTP
 from limpet.client.filecopy.pipes import spawnSFTP
+from limpet.client.filecopy.problems import LOST, reasonOf
 from limpet.client.names import systemLookUp
 from limpet.client.terminal import TerminalInterface
 from limpet.scripts.messages import Loudness, Messages, startLogging
 from limpet.scripts.reactorthread import ReactorThread
-from limpet.scripts.transferoptions import Place, Transfer
+from limpet.scripts.ssh import leave
+from limpet.scripts.transferoptions import Place, Transfer, Usage
+from limpet.ssh.filetransfer.base import SFTPError
 
 NO_CONNECTION = 255
 FAILED = 1
@@ -168,8 +172,49 @@ class Transfers:
             self.meter.end()
 
 
+def runTransfers(
+    parse: Callable[[Sequence[str]], Transfer],
+    usage: str,
+    arguments: Sequence[str],
+    work: Callable[[Transfers], int],
+) -> NoReturn:
+    """Do what the arguments ask for, and end the process with its exit status.
+
+    Args:
+        parse: Reads the arguments; raises `Usage`.
+        usage: What is shown of them.
+        arguments: The arguments.
+        work: Does it; returns the exit status.
+    """
+    try:
+        transfer = parse(arguments)
+    except Usage as mistake:
+        if str(mistake):
+            sys.stderr.write(f"limpet: {mistake}\n")
+        sys.stderr.write(usage)
+        leave(FAILED)
+    if transfer.help:
+        sys.stdout.write(usage)
+        leave(0)
+    transfers = Transfers(transfer)
+    try:
+        transfers.start()
+        status = work(transfers)
+        transfers.close()
+    except KeyboardInterrupt:
+        transfers.end()
+        status = INTERRUPTED
+    except ClientError as error:
+        transfers.tell(str(error))
+        status = NO_CONNECTION
+    except (*LOST, SFTPError) as error:
+        transfers.tell(reasonOf(error))
+        status = NO_CONNECTION
+    leave(status)
+
+
 def _stop(number: int, frame: Any) -> None:
     raise Stopped
 
 
-__all__ = ["FAILED", "INTERRUPTED", "NO_CONNECTION", "ClientError", "ConfigError", "Transfers"]
+__all__ = ["FAILED", "Stopped", "Transfers", "runTransfers"]

@@ -496,6 +496,18 @@ async def placed(place: Awaitable[_R], target: bytes, options: CopyOptions) -> _
     return found
 
 
+async def expanded(files: RemoteFiles, path: bytes) -> bytes:
+    """A remote path whose ~ is expanded, where the server can do that."""
+    if not path.startswith(b"~"):
+        return path
+    head, slash, tail = path.partition(b"/")
+    if files.client.supports(sftp.EXT_EXPAND_PATH):
+        return pathBytes(await files.client.expandPath(head)) + slash + tail
+    if head == b"~":
+        return tail
+    return path
+
+
 def _failed(problem: CopyProblem, options: CopyOptions) -> CopyFailed:
     """A copy that failed before it began, told to who wants to know."""
     if options.problem is not None:
