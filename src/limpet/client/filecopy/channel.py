@@ -46,15 +46,22 @@ class SFTPChannel(SSHChannel):
         super().__init__(localWindow=WINDOW)
         self.client = client
         self.subsystem = subsystem
-        self.started: defer.Deferred[FileTransferClient] = defer.Deferred()
+        self.started: defer.Deferred[FileTransferClient] = defer.Deferred(
+            lambda _: self.abortConnection()
+        )
         self._told = told
 
     def channelOpen(self, specificData: bytes) -> None:
+        if self.started.called:
+            self.loseConnection()
+            return
         request = b"exec" if b"/" in self.subsystem else b"subsystem"
         reply = self.conn.sendRequest(self, request, NS(self.subsystem), wantReply=1)
         reply.addCallbacks(self._subsystemRuns, self._refused)
 
     def _subsystemRuns(self, _: Any) -> None:
+        if self.started.called:
+            return
         peer = getattr(self.conn.transport, "otherVersionString", b"")
         if peer.startswith(DRAFT_SYMLINK_SERVERS):
             self.client.symlinkTargetFirst = False
@@ -104,7 +111,8 @@ def openSFTP(
         told: Called with what the server's side says on standard error, as bytes.
 
     Returns:
-        A Deferred of the `FileTransferClient`. It fails with `RequestRefused`.
+        A Deferred of the `FileTransferClient`. It fails with `RequestRefused`. It may be cancelled,
+        which closes the session.
     """
     channel = SFTPChannel(FileTransferClient(), subsystem, told)
     connection.openChannel(channel)

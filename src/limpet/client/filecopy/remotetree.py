@@ -90,20 +90,26 @@ class Session:
     async def start(self) -> Session:
         """Wait for the server, and ask for its limits where it has some to tell.
 
+        Where that fails, or is cancelled, the session is ended.
+
         Raises:
             RequestRefused: What runs at the server speaks no SFTP.
         """
         try:
             await self.client.whenReady()
-        except ConnectionClosed:
-            text = "the server ended file transfer before it began"
-            raise RequestRefused(text) from None
-        except SFTPError as error:
-            text = f"{error.message}. Does a start-up file at the server print something?"
-            raise RequestRefused(shown(text)) from None
-        if self.client.supports(sftp.EXT_LIMITS):
-            with suppress(SFTPError, NotImplementedError):
-                self._apply(await self.client.getLimits())
+            if self.client.supports(sftp.EXT_LIMITS):
+                with suppress(SFTPError, NotImplementedError):
+                    self._apply(await self.client.getLimits())
+        except BaseException as error:
+            if self.client.transport is not None:
+                self.client.transport.loseConnection()
+            if isinstance(error, ConnectionClosed):
+                text = "the server ended file transfer before it began"
+                raise RequestRefused(text) from None
+            if isinstance(error, SFTPError):
+                text = f"{error.message}. Does a start-up file at the server print something?"
+                raise RequestRefused(shown(text)) from None
+            raise
         return self
 
     def _apply(self, limits: sftp.Limits) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from twisted.python.failure import Failure
 from limpet.client.errors import RequestRefused
 from limpet.client.filecopy import SFTPChannel, openSFTP
 from limpet.client.filecopy.pipes import PipeTransport
+from limpet.client.filecopy.remotetree import Session
 from limpet.error import ConchError
 from limpet.ssh.filetransfer.client import FileTransferClient
 from limpet.wire import sftp
@@ -114,6 +116,36 @@ def test_refusals_are_told() -> None:
     opening = openSFTP(connection)
     connection.channel.closed()
     assert isinstance(outcome(opening), RequestRefused)
+
+
+@pytest.mark.parametrize("when", ["opening", "asking", "greeting", "limits"])
+def test_who_gives_up_leaves_no_session_behind(when: str) -> None:
+    """A server has few of them for a connection (MaxSessions)."""
+    connection = Connection()
+
+    async def begin() -> Any:
+        return await Session(await openSFTP(connection)).start()
+
+    opening = defer.Deferred.fromCoroutine(begin())
+    channel = connection.channel
+
+    def steps() -> Iterator[str]:
+        yield "opening"
+        channel.channelOpen(b"")
+        yield "asking"
+        connection.reply.callback(b"")
+        yield "greeting"
+        channel.dataReceived(sftp.packFrame(2, sftp.packHello(3, [(b"limits@openssh.com", b"1")])))
+        yield "limits"
+
+    for step in steps():
+        if step == when:
+            opening.cancel()
+            # In the middle of opening, the close waits for the server's word.
+            assert step == "opening" or connection.closes == 1
+    assert isinstance(outcome(opening), defer.CancelledError)
+    assert connection.closes >= 1
+    assert len(connection.requests) <= (0 if when == "opening" else 1)
 
 
 def test_the_end_of_the_channel_ends_the_session() -> None:
