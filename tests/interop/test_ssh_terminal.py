@@ -144,6 +144,48 @@ class TestEscapes:
         screen.type("C-d")
         assert screen.status() == 0
 
+    def test_the_command_line(self, screen: Screen, sshd: Host) -> None:
+        """Forwardings that begin, carry and end; what is typed there never reaches the shell."""
+        with socket.create_server(("127.0.0.1", 0)) as chosen:
+            port = chosen.getsockname()[1]
+        options = ("-o", "EnableEscapeCommandline=yes", "-o", "PermitLocalCommand=yes")
+        logIn(screen, sshd, *options)
+        screen.waitFor(PROMPT)
+        screen.type("Enter", "~C")
+        screen.waitFor(r"^ssh> $")
+        screen.type(f"L {port}:127.0.0.1:{sshd.port}", "Enter")
+        screen.waitFor(rf"forwarding port {port} to 127.0.0.1 port {sshd.port}")
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as through:
+            assert through.recv(7) == b"SSH-2.0"
+        screen.type("Enter", "~C")
+        screen.waitFor(r"^ssh> $")
+        screen.type(f"KL {port}", "Enter")
+        screen.waitFor(rf"no longer forwarding port {port}")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=20)
+        screen.type("Enter", "~C")
+        screen.waitFor(r"^ssh> $")
+        screen.type("!echo it runs $((40 + 2))", "Enter")
+        screen.waitFor(r"^it runs 42$")
+        screen.type("Enter", "~C")
+        screen.waitFor(r"^ssh> $")
+        screen.type("C-c")
+        screen.type("Enter", "echo $((20 + 1)) is the shell", "Enter")
+        screen.waitFor(r"21 is the shell$")
+        screen.type("exit 4", "Enter")
+        assert screen.status() == 4
+        assert screen.isCooked()
+
+    def test_the_command_line_is_off_unless_it_is_turned_on(
+        self, screen: Screen, sshd: Host
+    ) -> None:
+        logIn(screen, sshd)
+        screen.waitFor(PROMPT)
+        screen.type("Enter", "~C")
+        screen.waitFor(r"EnableEscapeCommandline yes")
+        screen.type("Enter", "exit", "Enter")
+        assert screen.status() == 0
+
     def test_another_character(self, screen: Screen, sshd: Host) -> None:
         logIn(screen, sshd, "-e", "^]", command="echo go; cat")
         screen.waitFor("^go$")

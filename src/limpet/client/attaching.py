@@ -285,6 +285,7 @@ class AttachedSession(AttachedChannel):
         self._escapes = escapes
         self._onEscape = onEscape
         self._onTerminalRefused = onTerminalRefused
+        self._isHeld = False
 
     def channelOpen(self, specificData: bytes) -> None:
         """Ask for everything at once, and do not wait for the answers: they come in order."""
@@ -336,7 +337,17 @@ class AttachedSession(AttachedChannel):
             self._stdin.pauseProducing()
 
     def startWriting(self) -> None:
-        if self._escapes is not None and self._stdin is not None:
+        if self._escapes is not None and self._stdin is not None and not self._isHeld:
+            self._stdin.resumeProducing()
+
+    def holdInput(self, holds: bool) -> None:
+        """Leave what is typed to somebody else for a while, or take it again."""
+        self._isHeld = holds
+        if self._stdin is None:
+            return
+        if holds:
+            self._stdin.pauseProducing()
+        elif self.bufferedBytes <= MAX_TYPED:
             self._stdin.resumeProducing()
 
     # ── what the person asks for meanwhile ────────────────────────────────────────────────────

@@ -94,7 +94,7 @@ LookUpName = Callable[[str, str], str | None]
 """Takes a name and an AddressFamily, and returns where the name leads; None where nowhere."""
 
 MAX_ADDENDUM = 200
-"""Longest VersionAddendum, in characters (ours; a whole line has 255 bytes, RFC 4253 section 4.2)."""
+"""Longest VersionAddendum, in characters (ours; the line has 255 bytes, RFC 4253 section 4.2)."""
 
 MAX_JUMP_DEPTH = 16
 """Most hosts on the way, however their configurations add up (ours)."""

@@ -38,6 +38,7 @@ _HELP = (
     (Escape.BREAK, "B", "send a BREAK"),
     (Escape.REKEY, "R", "agree on new keys"),
     (Escape.LIST, "#", "list what is open on the connection"),
+    (Escape.COMMAND, "C", "open a command line, for forwardings (EnableEscapeCommandline)"),
     (Escape.LOUDER, "v", "say more (-v)"),
     (Escape.QUIETER, "V", "say less"),
     (Escape.HELP, "?", "this list"),

@@ -75,6 +75,10 @@ Maker = Callable[..., SSHChannel]
 keywords that an `SSHChannel` takes."""
 
 
+OWNERS_ONLY = 0o177
+"""The mask of a Unix socket that only its owner may use (StreamLocalBindMask's default)."""
+
+
 class ForwardFailed(ClientError):
     """A forwarding that was asked for did not come about; the text says which and why."""
 
@@ -240,7 +244,12 @@ class Forward:
     Attributes:
         words: What it is, for a person.
         port: The port that is listened on, here or at the server; 0 for a Unix socket.
+        kind: "L", "R" or "D", as the letters that ask for one.
+        spec: What was asked for.
     """
+
+    kind: str = ""
+    spec: ForwardSpec | None = None
 
     def __init__(self, words: str, port: int, stop: Callable[[], Any]) -> None:
         self.words = words
@@ -249,6 +258,16 @@ class Forward:
 
     def __repr__(self) -> str:
         return f"<Forward {self.words}>"
+
+    def listensAt(self, place: ForwardSpec) -> bool:
+        """Whether it is the forwarding that listens there."""
+        spec = self.spec
+        return (
+            spec is not None
+            and spec.listenPath == place.listenPath
+            and spec.listenHost == place.listenHost
+            and place.listenPort in (spec.listenPort, self.port if spec.listenPort == 0 else None)
+        )
 
     def close(self) -> Deferred[Any]:
         """Listen no more; connections that there are go on. May be called again.
@@ -303,6 +322,12 @@ def targetOf(spec: ForwardSpec) -> str:
     return f"{host}:{spec.targetPort}"
 
 
+def _of(forward: Forward, kind: str, spec: ForwardSpec) -> Forward:
+    """The forwarding, told what it was made of."""
+    forward.kind, forward.spec = kind, spec
+    return forward
+
+
 class Forwards:
     """The forwardings of one connection; they end with it.
 
@@ -313,6 +338,7 @@ class Forwards:
         gatewayPorts: Whether what listens here without an address listens on all of them.
         tell: Called with a sentence for the person, for each connection that could not be made.
         unlinkSockets: Whether a Unix socket that is in the way is removed before one is made.
+        bindMask: What nobody may do with a Unix socket that is made here, as for umask.
 
     Attributes:
         open: What is under way.
@@ -327,9 +353,11 @@ class Forwards:
         gatewayPorts: bool = False,
         tell: Callable[[str], object] | None = None,
         unlinkSockets: bool = False,
+        bindMask: int = OWNERS_ONLY,
     ) -> None:
         self._reactor = reactor
         self._connection = connection
+        self._bindMask = bindMask
         self._gatewayPorts = gatewayPorts
         self._tell = tell
         self._unlinkSockets = unlinkSockets
@@ -406,12 +434,16 @@ class Forwards:
             to = f"{spec.targetHost} port {spec.targetPort}"
         # A class of its own, so that each channel knows whom to tell.
         made = type(klass.__name__, (klass,), {"forwards": self})
-        return self._listen(spec, to, SSHListenForwardingFactory(self._connection, target, made))
+        listening = self._listen(
+            spec, to, SSHListenForwardingFactory(self._connection, target, made)
+        )
+        return listening.addCallback(_of, "L", spec)
 
     def dynamic(self, spec: ForwardSpec) -> Deferred[Forward]:
         """Listen here for programs that speak SOCKS 4, 4a or 5 (-D); as `local`."""
         factory = SocksFactory(self._reactor, self._connection, self.connectionFailed)
-        return self._listen(spec, "wherever it is asked to (SOCKS)", factory)
+        listening = self._listen(spec, "wherever it is asked to (SOCKS)", factory)
+        return listening.addCallback(_of, "D", spec)
 
     def _listen(self, spec: ForwardSpec, to: str, factory: Any) -> Deferred[Forward]:
         if spec.listenPath is not None:
@@ -447,6 +479,10 @@ class Forwards:
                 self._sockets.remove(name)
 
         def listening(port: Any) -> Forward:
+            if self._bindMask != OWNERS_ONLY:
+                # It was made for its owner only; whom else it is for comes in after that.
+                with suppress(OSError):
+                    os.chmod(name, 0o777 & ~self._bindMask)
             return self._started(f"{path} to {to}", 0, port.stopListening)
 
         def refused(failure: Failure) -> Failure:
@@ -468,7 +504,7 @@ class Forwards:
             path = os.fsencode(spec.listenPath)
             words = f"{spec.listenPath} of the server to {to}"
             return expected.listenUnix(path, maker).addCallback(
-                lambda _: self._started(words, 0, lambda: expected.cancelUnix(path))
+                lambda _: _of(self._started(words, 0, lambda: expected.cancelUnix(path)), "R", spec)
             )
         # RFC 4254 section 7.1: the server's loopback unless something else is asked for.
         asked = "localhost" if spec.listenHost is None else spec.listenHost
@@ -476,7 +512,8 @@ class Forwards:
 
         def listening(port: int) -> Forward:
             words = f"port {port} of the server to {to}"
-            return self._started(words, port, lambda: expected.cancelTcp(address, port))
+            made = self._started(words, port, lambda: expected.cancelTcp(address, port))
+            return _of(made, "R", spec)
 
         return expected.listenTcp(address, spec.listenPort or 0, maker).addCallback(listening)
 

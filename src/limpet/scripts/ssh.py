@@ -41,6 +41,7 @@ from limpet.client.config import ClientConfig, ConfigError, loadClientConfig
 from limpet.client.connecting import ClientConnection, connect
 from limpet.client.errors import ClientError, RequestRefused, shown
 from limpet.client.escapes import Escape, EscapeReader
+from limpet.client.interaction import NobodyToAsk
 from limpet.client.names import systemLookUp
 from limpet.client.terminal import (
     RawTerminal,
@@ -251,6 +252,7 @@ class Login:
         self._terminal: RawTerminal | None = None
         self._escapes: EscapeReader | None = None
         self._forwards: Any = None
+        self._commandLine: TerminalInterface | None = None
         self._lendsAgent = False
         self._isOver = False
 
@@ -311,23 +313,30 @@ class Login:
         else:
             self._lendsAgent = True
 
-    def _startForwards(self, connection: ClientConnection) -> defer.Deferred[None]:
+    def _makeForwards(self, connection: ClientConnection) -> Any:
+        """The connection's forwardings, made at their first use."""
         from limpet.client.forwards import Forwards
 
         config = self._config
-        self._forwards = Forwards(
-            self._reactor,
-            connection.connection,
-            config.gatewayPorts,
-            self._tell,
-            config.streamLocalBindUnlink,
-        )
+        if self._forwards is None:
+            self._forwards = Forwards(
+                self._reactor,
+                connection.connection,
+                config.gatewayPorts,
+                self._tell,
+                config.streamLocalBindUnlink,
+                config.streamLocalBindMask,
+            )
+        return self._forwards
+
+    def _startForwards(self, connection: ClientConnection) -> defer.Deferred[None]:
+        config = self._config
 
         def started(told: list[str]) -> None:
             for text in told:
                 self._tell(text)
 
-        starting: defer.Deferred[list[str]] = self._forwards.start(config)
+        starting: defer.Deferred[list[str]] = self._makeForwards(connection).start(config)
         return starting.addCallback(started)
 
     def _notForwarded(self, reason: Failure) -> None:
@@ -482,6 +491,9 @@ class Login:
 
     def _restore(self) -> None:
         self._ui.abandon()
+        line, self._commandLine = self._commandLine, None
+        if line is not None:
+            line.abandon()
         self._messages.isRaw = False
         if self._terminal is not None:
             self._terminal.restore()
@@ -525,10 +537,46 @@ class Login:
             connection.transport.sendKexInit()
         elif escape is Escape.LIST:
             self._messages.write("\n" + self._channelList(connection))
+        elif escape is Escape.COMMAND:
+            self._openCommandLine(connection, channel)
         elif escape in (Escape.LOUDER, Escape.QUIETER):
             self._changeLoudness(1 if escape is Escape.LOUDER else -1)
         else:
             self._tell("this escape is not available")
+
+    def _openCommandLine(self, connection: ClientConnection, channel: AttachedSession) -> None:
+        """Ask for one command, as lines are typed elsewhere, and do it."""
+        from limpet.client.commandline import PROMPT, CommandLine
+
+        if not self._config.enableEscapeCommandline:
+            self._tell("the command line is off; EnableEscapeCommandline yes turns it on")
+            return
+        forwards = partial(self._makeForwards, connection)
+        line = CommandLine(self._reactor, forwards, self._config.permitLocalCommand)
+        channel.holdInput(True)
+        self._restore()
+        asking = TerminalInterface(self._reactor, self._tellText)
+        self._commandLine = asking
+        typed = asking.ask(PROMPT, echo=True).addCallback(
+            lambda answer: line.run(answer.decode("utf-8", "backslashreplace"))
+        )
+
+        def done(result: Any) -> Any:
+            # Unless the session has ended meanwhile, and the terminal with it.
+            if self._commandLine is asking:
+                self._commandLine = None
+                self._enterRaw()
+                channel.holdInput(False)
+            return result
+
+        def tell(text: str) -> None:
+            for told in text.splitlines():
+                self._tell(told)
+
+        def givenUp(reason: Failure) -> None:
+            reason.trap(NobodyToAsk, defer.CancelledError)
+
+        typed.addBoth(done).addCallbacks(tell, givenUp).addErrback(self._bug)
 
     def _changeLoudness(self, step: int) -> None:
         messages = self._messages
@@ -582,6 +630,10 @@ class Login:
     def _ended(self, number: int) -> None:
         """A signal wants us to end."""
         name = signal.Signals(number).name
+        if self._commandLine is not None and number == signal.SIGINT:
+            # It was meant for the line that is typed, or for the command that it started.
+            self._commandLine.abandon()
+            return
         if self._connection is None:
             self._isOver = True
             if self._messages.loudness < Loudness.VERBOSE:
