@@ -6,6 +6,7 @@ no error of the port.
 
 from __future__ import annotations
 
+import socket
 from contextlib import suppress
 from typing import Any
 
@@ -37,6 +38,17 @@ class ServerPort(tcp.Port):
     """
 
     transport = ServerConnection
+
+    def createInternetSocket(self) -> socket.socket:
+        """A socket that takes what is sent to its own kind of address, and nothing else.
+
+        On Linux `::` would take IPv4's connections, too, so that `0.0.0.0` at the same port could
+        not be had, and addresses in the log would be in IPv6's clothes.
+        """
+        made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
+        if made.family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        return made
 
     def address(self) -> Address:
         """Where it listens, with the real port."""

@@ -301,6 +301,20 @@ def test_anIPv6Address(driver: Driver) -> None:
     link.close()
 
 
+def test_bothKindsOfAddressAtOnePort(driver: Driver) -> None:
+    factory = Factory()
+    factory.noisy = False
+    try:
+        first = listen(driver.reactor, "::", 0, factory)
+    except CannotListenError:
+        pytest.skip("no IPv6 here")
+    try:
+        second = listen(driver.reactor, "0.0.0.0", first.address().port, factory)
+        second.stopListening()  # type: ignore[no-untyped-call]
+    finally:
+        first.stopListening()  # type: ignore[no-untyped-call]
+
+
 def test_aTakenPort(driver: Driver, link: Link) -> None:
     address = link.port.address()
     with pytest.raises(CannotListenError):
