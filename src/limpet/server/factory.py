@@ -10,7 +10,14 @@ from typing import Any
 
 from limpet._logger import ClassLogger
 from limpet.core.negotiation import PROFILES
-from limpet.server.limits import SourceLimit
+from limpet.core.patterns import matchAddressList
+from limpet.server.limits import (
+    FAILED_SECONDS,
+    LATE_SECONDS,
+    SILENT_SECONDS,
+    Penalties,
+    SourceLimit,
+)
 from limpet.server.settings import Settings
 from limpet.ssh.connection import SSHConnection
 from limpet.ssh.factory import SSHFactory
@@ -26,7 +33,9 @@ class ServeTransport(SSHServerTransport):
     """One connection of `limpet serve`."""
 
     _isStarting = False
+    _isLate = False
     _peerName = "-"
+    _peerHost = ""
 
     def connectionAdmitted(self) -> None:
         """The factory counts this connection as one without a login."""
@@ -48,16 +57,31 @@ class ServeTransport(SSHServerTransport):
     def makeConnection(self, transport: Any) -> None:
         """Take the transport, and keep the peer's name for when it is gone."""
         peer = transport.getPeer()
-        self._peerName = f"{getattr(peer, 'host', '?')}:{getattr(peer, 'port', '?')}"
+        self._peerHost = str(getattr(peer, "host", ""))
+        self._peerName = f"{self._peerHost or '?'}:{getattr(peer, 'port', '?')}"
         # Our identification and our KEXINIT leave in one segment.
         with gathered(transport):
             super().makeConnection(transport)
 
     def connectionLost(self, reason: Any = None) -> None:
         """The connection is gone."""
+        if self._isStarting:
+            self.factory.cameInVain(self._peerHost, self._penaltySeconds())
         self._started()
         self.factory.connections.discard(self)
         super().connectionLost(reason)
+
+    def _penaltySeconds(self) -> float:
+        """What a connection without a login costs, by what its peer made of it."""
+        if self._isLate:
+            return LATE_SECONDS
+        # `none` only asks which methods there are.
+        hasTried = getattr(self.service, "method", b"") not in (b"", b"none")
+        return FAILED_SECONDS if hasTried else SILENT_SECONDS
+
+    def _graceOver(self) -> None:
+        self._isLate = True
+        super()._graceOver()
 
     def _started(self) -> None:
         if self._isStarting:
@@ -81,6 +105,8 @@ class ServeFactory(SSHFactory):
     Attributes:
         connections: All that are open.
         startups: Limits those without a login.
+        sources: Limits how many come from one source in a time.
+        penalties: Has those wait that come in vain.
         isClosing: Whether no more are taken.
     """
 
@@ -99,6 +125,7 @@ class ServeFactory(SSHFactory):
         self._nextRefusalLine = 0.0
         self.startups = settings.startupLimit()
         self.sources = SourceLimit(settings.handshakesPerSecond)
+        self.penalties = Penalties()
         self.bannerText: str | None = None
         self.configure(settings, hostKeys, portal)
 
@@ -122,9 +149,14 @@ class ServeFactory(SSHFactory):
         host = getattr(addr, "host", "")
         if self.isClosing:
             return None
-        if not self.sources.admit(host, self._reactor.seconds()):
-            self._refused(host, "too many connections from there")
-            return None
+        if not self._isExempt(host):
+            now = self._reactor.seconds()
+            if self.settings.penalties and not self.penalties.admit(host, now):
+                self._refused(host, "too many connections from there without a login")
+                return None
+            if not self.sources.admit(host, now):
+                self._refused(host, "too many connections from there")
+                return None
         if not self.startups.admit():
             self._refused(host, "too many connections wait for a login")
             return None
@@ -140,6 +172,22 @@ class ServeFactory(SSHFactory):
             transport.connectionAdmitted()
             self.connections.add(transport)
         return transport
+
+    def cameInVain(self, host: str, seconds: float) -> None:
+        """A connection from there ended without a login, which costs so much."""
+        if not self.settings.penalties or self.isClosing or self._isExempt(host):
+            return
+        refused = self.penalties.add(host, seconds, self._reactor.seconds())
+        if refused:
+            self._log.warn(
+                "{host}: nothing is taken from there for {seconds} s, after connections in vain",
+                host=host,
+                seconds=round(refused),
+            )
+
+    def _isExempt(self, host: str) -> bool:
+        exempt = self.settings.exempt
+        return bool(exempt) and matchAddressList(",".join(exempt).encode("ascii"), host)
 
     def _refused(self, host: str, reason: str) -> None:
         # A flood of connections is not to become a flood of lines.

@@ -81,7 +81,8 @@ def loadHostKey(path: str | os.PathLike[str]) -> Key:
     except OSError as failure:
         raise HostKeyError(f"host key {shown}: {failure.strerror}") from None
     try:
-        _checkFile(os.fstat(fd), shown)
+        details = os.fstat(fd)
+        _checkFile(details, shown)
         # The size may be anything by now, but not more than this is read.
         data = _readUpTo(fd, MAX_KEY_FILE + 1)
     except OSError as failure:
@@ -101,6 +102,7 @@ def loadHostKey(path: str | os.PathLike[str]) -> Key:
         raise HostKeyError(f"host key {shown}: {failure}") from None
     if key.isPublic():
         raise HostKeyError(f"host key {shown}: this is a public key, the private one is needed")
+    _checkMode(details, shown)
     weakness = weaknessOf(key.blob())
     if weakness is not None:
         raise HostKeyError(f"host key {shown}: {weakness}; make another one")
@@ -112,6 +114,10 @@ def _checkFile(details: os.stat_result, shown: str) -> None:
         raise HostKeyError(f"host key {shown}: not a file")
     if details.st_uid not in (ROOT, os.geteuid()):
         raise HostKeyError(f"host key {shown}: belongs to another user ({details.st_uid})")
+
+
+def _checkMode(details: os.stat_result, shown: str) -> None:
+    """Last, for who names the wrong file is not helped by a mode for it."""
     mode = stat.S_IMODE(details.st_mode)
     if mode & LOOSE_BITS:
         raise HostKeyError(

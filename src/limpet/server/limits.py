@@ -4,6 +4,7 @@ Rule: what is kept is bounded, and what is refused costs next to nothing. Time i
 
     StartupLimit   MaxStartups of sshd_config(5): start:rate:full, random early drop
     SourceLimit    a bucket per source: IPv4 address, IPv6 /64
+    Penalties      PerSourcePenalties of sshd_config(5): who fails again and again has to wait
 """
 
 from __future__ import annotations
@@ -22,6 +23,19 @@ IPV6_PREFIX = 64
 
 BURST_SECONDS = 5.0
 """A source that was quiet may use up what this many seconds allow, at once (ours)."""
+
+
+FAILED_SECONDS = 5.0
+LATE_SECONDS = 10.0
+SILENT_SECONDS = 1.0
+"""What a connection without a login costs its source, in seconds: one that tried to log in, one
+that used up its time, and any other (sshd's authfail, grace-exceeded and noauth)."""
+
+REFUSED_FROM_SECONDS = 15.0
+"""Penalties below this have no effect (sshd's min): a person may mistype."""
+
+MAX_PENALTY_SECONDS = 600.0
+"""The longest that a source has to wait (sshd's max)."""
 
 
 @dataclass
@@ -118,6 +132,55 @@ class SourceLimit:
         if len(self._buckets) > self.maxSources:
             self._buckets.popitem(last=False)
         return taken
+
+
+class Penalties:
+    """How long a source has to wait that has connected in vain again and again.
+
+    Each such connection adds to its source's penalty, which time alone makes less. Once it exceeds
+    `REFUSED_FROM_SECONDS`, nothing is taken from there until it is over.
+
+    Args:
+        maxSources: How many sources are remembered.
+    """
+
+    def __init__(self, maxSources: int = MAX_SOURCES) -> None:
+        self.maxSources = maxSources
+        # Source to when its penalty is over, and whether it is refused until then.
+        self._sources: OrderedDict[str, tuple[float, bool]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def admit(self, host: str, now: float) -> bool:
+        """Whether a connection from the address `host` is taken at the time `now`, in seconds."""
+        source = sourceOf(host)
+        if source is None or source not in self._sources:
+            return True
+        end, isRefused = self._sources[source]
+        if now >= end:
+            del self._sources[source]
+            return True
+        return not isRefused
+
+    def add(self, host: str, seconds: float, now: float) -> float:
+        """Punish a source; one on this machine itself is not.
+
+        Returns:
+            For how long it is refused from now on, in seconds, where that has just begun; else 0.
+        """
+        source = sourceOf(host)
+        if source is None:
+            return 0.0
+        end, wasRefused = self._sources.pop(source, (now, False))
+        if now >= end:
+            end, wasRefused = now, False
+        end = min(end + seconds, now + MAX_PENALTY_SECONDS)
+        isRefused = wasRefused or end - now > REFUSED_FROM_SECONDS
+        self._sources[source] = (end, isRefused)
+        if len(self._sources) > self.maxSources:
+            self._sources.popitem(last=False)
+        return end - now if isRefused and not wasRefused else 0.0
 
 
 def sourceOf(host: str) -> str | None:

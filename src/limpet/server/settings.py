@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from limpet.core.destinations import BadRule, Destinations
+from limpet.core.patterns import MAX_PATTERNS
 from limpet.server.limits import StartupLimit
 
 MAX_FILE_SIZE = 1024 * 1024
@@ -113,6 +114,8 @@ class Settings:
         maxStartups: Connections without a login: start:rate:full.
         maxSessions: Sessions on one connection.
         handshakesPerSecond: New connections from one source; 0 for no limit. Not for loopback.
+        penalties: Whether a source has to wait that has connected in vain again and again.
+        exempt: Addresses and networks to which neither of these two applies.
         loginGraceSeconds: How long a login may take.
         keepaliveSeconds: How long a client may be silent before it is asked whether it is there.
         hangupGraceSeconds: How long a program lives on after its client has gone.
@@ -140,6 +143,8 @@ class Settings:
     maxStartups: str = "10:30:100"
     maxSessions: int = 10
     handshakesPerSecond: float = 20.0
+    penalties: bool = True
+    exempt: tuple[str, ...] = ()
     loginGraceSeconds: float = 60.0
     keepaliveSeconds: float = 0.0
     hangupGraceSeconds: float = 5.0
@@ -283,6 +288,15 @@ def _check(settings: Settings) -> None:
         settings.startupLimit()
     except ValueError as failure:
         raise SettingsError(f"max-startups: {failure}") from None
+    for address in settings.exempt:
+        try:
+            ipaddress.ip_network(address)
+        except ValueError:
+            raise SettingsError(
+                f"exempt: {address!r} is no address, and no network such as 192.0.2.0/24"
+            ) from None
+    if len(settings.exempt) > MAX_PATTERNS:
+        raise SettingsError(f"exempt: more than {MAX_PATTERNS} networks")
     for name in settings.authorizedKeys:
         if not name or set(re.findall(r"%(.?)", name)) - {"h", "u", "%"}:
             raise SettingsError(f"authorized-keys: {name!r}: only %h, %u and %% may follow a %")

@@ -101,6 +101,71 @@ def test_tooManyFromOneSourceAreNotTaken() -> None:
     assert rig.connect() is None
 
 
+class TestPenalties:
+    """What becomes of a source whose connections end without a login."""
+
+    def inVain(self, rig: Rig, times: int, method: bytes = b"", peer: IPv4Address = PEER) -> None:
+        for _ in range(times):
+            connection: Any = rig.connect(peer)
+            assert connection is not None
+            if method:
+                connection.service = Service(b"ssh-userauth")
+                connection.service.method = method
+            lost(connection)
+
+    def test_E12_whoFailsToLogInAgainAndAgainHasToWait(self) -> None:
+        rig = Rig()
+        self.inVain(rig, 4, b"publickey")
+        assert rig.connect() is None
+        assert rig.connect(IPv4Address("TCP", "192.0.2.2", 1)) is not None
+        rig.clock.advance(20)
+        assert rig.connect() is not None
+
+    def test_whoSaysNothingHasToWaitLater(self) -> None:
+        for method in (b"", b"none"):
+            rig = Rig()
+            self.inVain(rig, 15, method)
+            assert rig.connect() is not None
+            self.inVain(rig, 1, method)
+            assert rig.connect() is None
+
+    def test_A2_whoUsesUpTheTimeHasToWaitSooner(self) -> None:
+        rig = Rig(loginGraceSeconds=3.0)
+        silent = [rig.connect() for _ in range(2)]
+        rig.clock.advance(3.0)
+        for connection in silent:
+            assert connection is not None
+            lost(connection)
+        assert rig.connect() is None
+
+    def test_aLoginCostsNothing(self) -> None:
+        rig = Rig()
+        for _ in range(50):
+            connection: Any = rig.connect()
+            connection.avatar = object()
+            connection.setService(Service(b"ssh-connection"))
+            lost(connection)
+            rig.clock.advance(0.1)
+        assert rig.connect() is not None
+
+    def test_whoIsExemptAndWhereNobodyHasToWait(self) -> None:
+        for rig in (Rig(penalties=False), Rig(exempt=("198.51.100.7", "192.0.2.0/24"))):
+            self.inVain(rig, 10, b"publickey")
+            rig.clock.advance(1)
+            assert rig.connect() is not None
+        exempt = Rig(exempt=("192.0.2.0/24",), handshakesPerSecond=1.0, maxStartups="100")
+        assert all(exempt.connect() for _ in range(50))
+
+    def test_aServerThatEndsBlamesNobody(self) -> None:
+        rig = Rig()
+        connections = [rig.connect() for _ in range(6)]
+        rig.factory.isClosing = True
+        for connection in connections:
+            assert connection is not None
+            lost(connection)
+        assert len(rig.factory.penalties) == 0
+
+
 def test_noneIsTakenWhileClosing() -> None:
     rig = Rig()
     rig.factory.isClosing = True

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from limpet.server.limits import BURST_SECONDS, SourceLimit, StartupLimit, sourceOf
+from limpet.server.limits import (
+    BURST_SECONDS,
+    MAX_PENALTY_SECONDS,
+    Penalties,
+    SourceLimit,
+    StartupLimit,
+    sourceOf,
+)
 
 
 class TestStartups:
@@ -95,3 +102,61 @@ class TestSources:
     )
     def test_whatCountsAsOneSource(self, host: str, source: str | None) -> None:
         assert sourceOf(host) == source
+
+
+HOST = "192.0.2.1"
+
+
+class TestPenalties:
+    def test_aFewMistakesCostNothing(self) -> None:
+        penalties = Penalties()
+        for _ in range(3):
+            assert penalties.add(HOST, 5.0, 0.0) == 0.0
+            assert penalties.admit(HOST, 0.0)
+
+    def test_manyCostWhatTheyAddUpTo(self) -> None:
+        penalties = Penalties()
+        told = [penalties.add(HOST, 5.0, 0.0) for _ in range(5)]
+        assert told == [0.0, 0.0, 0.0, 20.0, 0.0]
+        assert not penalties.admit(HOST, 24.9)
+        assert penalties.admit("192.0.2.2", 0.0)
+        assert penalties.admit(HOST, 25.0)
+        assert len(penalties) == 0
+
+    def test_refusedOnceItIsRefusedToTheEnd(self) -> None:
+        """Also while less than the threshold is left, and longer for what is added meanwhile."""
+        penalties = Penalties()
+        penalties.add(HOST, 16.0, 0.0)
+        assert not penalties.admit(HOST, 15.0)
+        assert penalties.add(HOST, 5.0, 15.0) == 0.0
+        assert not penalties.admit(HOST, 20.9)
+        assert penalties.admit(HOST, 21.0)
+
+    def test_timeMakesThemLess(self) -> None:
+        penalties = Penalties()
+        for now in range(0, 1000, 5):
+            assert penalties.add(HOST, 5.0, float(now)) == 0.0
+            assert penalties.admit(HOST, float(now))
+
+    def test_thereIsALongest(self) -> None:
+        penalties = Penalties()
+        for _ in range(1000):
+            penalties.add(HOST, 10.0, 0.0)
+        assert not penalties.admit(HOST, MAX_PENALTY_SECONDS - 1)
+        assert penalties.admit(HOST, MAX_PENALTY_SECONDS)
+
+    def test_aNetworkOfIPv6IsOneSourceAndThisMachineNone(self) -> None:
+        penalties = Penalties()
+        penalties.add("2001:db8::1", 100.0, 0.0)
+        assert not penalties.admit("2001:db8::2", 0.0)
+        assert penalties.admit("2001:db8:0:1::1", 0.0)
+        for host in ("127.0.0.1", "::1"):
+            assert penalties.add(host, 100.0, 0.0) == 0.0
+            assert penalties.admit(host, 0.0)
+
+    def test_whatIsRememberedIsBounded(self) -> None:
+        penalties = Penalties(maxSources=100)
+        for number in range(1000):
+            penalties.add(f"10.0.{number // 250}.{number % 250}", 100.0, 0.0)
+        assert len(penalties) == 100
+        assert not penalties.admit("10.0.3.249", 0.0)
