@@ -2,7 +2,7 @@
 
 Rule: what is connected to is a numeric address that was judged. A name is looked up once, and the
 addresses that it gave are what is asked about and what is used, so that it cannot mean something
-else a moment later.
+else a moment later. Names are looked up in turn: the reactor's threads are everybody's.
 
     name ─► addresses ─► each as what it reaches ─► allowed? ─► tried, a quarter second apart
                                                               ─► the first that answers is it
@@ -16,10 +16,11 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredSemaphore, fail, inlineCallbacks, succeed
 from twisted.internet.error import ConnectError, UserError
 from twisted.internet.interfaces import IAddress, IConnector, IResolutionReceiver
 from twisted.internet.protocol import ClientFactory, Protocol
@@ -40,6 +41,10 @@ ATTEMPT_SECONDS = 0.25
 
 MAX_ADDRESSES = 8
 """Most addresses of one name that are tried (ours)."""
+
+MAX_LOOK_UPS = 4
+"""Names that are looked up at a time (ours): Twisted's pool has ten threads, of which a server's
+logins need six (`limpet.checkers.workers`; attacks.md M5)."""
 
 Judge = Callable[[str], bool]
 """Says of a numeric address whether it may be connected to."""
@@ -154,7 +159,12 @@ class _Attempts:
 
 
 def connectTo(
-    reactor: Any, host: str, port: int, protocol: Protocol, judge: Judge | None = None
+    reactor: Any,
+    host: str,
+    port: int,
+    protocol: Protocol,
+    judge: Judge | None = None,
+    turns: DeferredSemaphore | None = None,
 ) -> Deferred[Any]:
     """Connect `protocol` to a host.
 
@@ -164,12 +174,13 @@ def connectTo(
         port: The port.
         protocol: What is to be connected.
         judge: Says which addresses may be used; None for all of them.
+        turns: As for `lookUp`.
 
     Returns:
         A Deferred that fires with `protocol`, or fails with a `ConchError` whose reason is
         OPEN_ADMINISTRATIVELY_PROHIBITED or OPEN_CONNECT_FAILED. It can be cancelled.
     """
-    looked = lookUp(reactor, host, port)
+    looked = lookUp(reactor, host, port, turns)
 
     def judged(addresses: Sequence[str]) -> Deferred[Any]:
         reached = list(dict.fromkeys(reachedAddress(address) for address in addresses))
@@ -190,7 +201,14 @@ def connectTo(
 
 @implementer(IResolutionReceiver)
 class _Addresses:
-    """Gathers what a name stands for."""
+    """Gathers what a name stands for.
+
+    Attributes:
+        deferred: Fires with the addresses; may be cancelled.
+        whenDone: Called when the resolver is done, whoever still waits for it.
+    """
+
+    whenDone: Callable[[], object]
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -210,6 +228,7 @@ class _Addresses:
 
     def resolutionComplete(self) -> None:
         """That was all."""
+        self.whenDone()
         if self._isOver:
             return
         self._isOver = True
@@ -219,8 +238,21 @@ class _Addresses:
             self.deferred.errback(ConchError("the host's name is not known", OPEN_CONNECT_FAILED))
 
 
-def lookUp(reactor: Any, host: str, port: int = 0) -> Deferred[Any]:
+# A reactor's threads are its own.
+_turnsOf: WeakKeyDictionary[Any, DeferredSemaphore] = WeakKeyDictionary()
+
+
+def lookUp(
+    reactor: Any, host: str, port: int = 0, turns: DeferredSemaphore | None = None
+) -> Deferred[Any]:
     """The numeric addresses of a host.
+
+    Args:
+        reactor: Provides IReactorTime and IReactorPluggableNameResolver.
+        host: A name or a numeric address.
+        port: The port that is meant.
+        turns: How many names may be looked up at a time for whom this is, so that somebody else
+            has turns, too; a turn lasts as long as the resolver needs, waited for or not.
 
     Returns:
         A Deferred that fires with a list of them, or fails with a `ConchError`. It can be
@@ -233,8 +265,13 @@ def lookUp(reactor: Any, host: str, port: int = 0) -> Deferred[Any]:
         host.encode("idna")
     except UnicodeError:
         return fail(ConchError("not the name of a host", OPEN_CONNECT_FAILED))
-    receiver = _Addresses()
-    deferred: Deferred[Any] = receiver.deferred
+    everybodys = _turnsOf.setdefault(reactor, DeferredSemaphore(MAX_LOOK_UPS))
+    deferred: Deferred[Any] = _inTurn(
+        [everybodys] if turns is None else [turns, everybodys],
+        lambda receiver: reactor.nameResolver.resolveHostName(
+            receiver, host, port, transportSemantics="TCP"
+        ),
+    )
     limit = reactor.callLater(CONNECT_SECONDS, deferred.cancel)
 
     def done(result: Any) -> Any:
@@ -242,6 +279,26 @@ def lookUp(reactor: Any, host: str, port: int = 0) -> Deferred[Any]:
             limit.cancel()
         return result
 
-    deferred.addBoth(done)
-    reactor.nameResolver.resolveHostName(receiver, host, port, transportSemantics="TCP")
-    return deferred
+    return deferred.addBoth(done)
+
+
+@inlineCallbacks
+def _inTurn(turns: Sequence[DeferredSemaphore], begin: Callable[[_Addresses], object]) -> Any:
+    """What a resolver tells that is begun when all of `turns` have one for it."""
+    taken: list[DeferredSemaphore] = []
+
+    def release() -> None:
+        while taken:
+            taken.pop().release()
+
+    receiver = _Addresses()
+    receiver.whenDone = release
+    try:
+        for each in turns:
+            yield each.acquire()
+            taken.append(each)
+        begin(receiver)
+    except BaseException:
+        release()
+        raise
+    return (yield receiver.deferred)

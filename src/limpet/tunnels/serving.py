@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
@@ -52,6 +52,9 @@ from limpet.wire.requests import TcpForward, TcpListen, UnixForward, UnixListen
 
 MAX_LISTENERS = 64
 """Most requests for listening that one connection may have granted at a time (ours)."""
+
+MAX_LOOK_UPS = 2
+"""Names that are looked up for one login at a time (ours); what more it asks for waits its turn."""
 
 MAX_FORWARDING_CHANNELS = 512
 """Most channels of a connection whose user may forward (ours): a browser behind `ssh -D` opens
@@ -156,6 +159,7 @@ class ForwardingService:
         # What the client asked to listen on, as it asked, to what listens.
         self._listeners: dict[tuple[bytes, int | None], Any] = {}
         self._pending = 0
+        self._lookUps = DeferredSemaphore(MAX_LOOK_UPS)
         self._told = 0
         self._isClosed = False
 
@@ -189,7 +193,8 @@ class ForwardingService:
             return self._policy.permitOpen.allowsAddress(self._user, body.host, address, body.port)
 
         def connect(protocol: SSHForwardingClient) -> Deferred[Any]:
-            made = connectTo(self._reactor, hostText(body.host), body.port, protocol, judge)
+            host = hostText(body.host)
+            made = connectTo(self._reactor, host, body.port, protocol, judge, self._lookUps)
             return made.addErrback(_withPlace, where)
 
         return self._channel(where, connect, details)
@@ -323,7 +328,7 @@ class ForwardingService:
     def _resolved(self, addresses: Any) -> Any:
         """The addresses in numbers; a name is looked up."""
         if len(addresses) == 1:
-            return lookUp(self._reactor, addresses[0])
+            return lookUp(self._reactor, addresses[0], turns=self._lookUps)
         return list(addresses)
 
     def _settled(self, outcome: Deferred[Any]) -> Deferred[Any]:

@@ -6,10 +6,12 @@ import socket
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import DeferredSemaphore
 
 from limpet import streams
 from limpet.error import ConchError
-from limpet.tunnels.dialing import connectTo, lookUp
+from limpet.tunnels.dialing import MAX_LOOK_UPS, connectTo, lookUp
 from limpet.tunnels.listening import listenOn
 from limpet.wire.numbers import OPEN_ADMINISTRATIVELY_PROHIBITED, OPEN_CONNECT_FAILED
 from tests.pair.tunnels import End, Ends, Names, freshPort
@@ -143,3 +145,70 @@ def test_it_may_be_given_up_while_it_connects(driver: Driver, names: Names) -> N
         connecting.addErrback(lambda _: None)
         connecting.cancel()
     driver.until(lambda: nothingIsLeft(driver))
+
+
+class Slow:
+    """A resolver that says nothing until it is told to."""
+
+    def __init__(self) -> None:
+        self.begun: list[Any] = []
+
+    def resolveHostName(self, receiver: Any, name: str, *_: Any, **__: Any) -> Any:
+        self.begun.append((name, receiver))
+        return receiver
+
+
+class TestTurns:
+    """attacks.md, M5: who has slow names looked up keeps the reactor's threads from nobody."""
+
+    @pytest.fixture
+    def slow(self, driver: Driver) -> Slow:
+        made = Slow()
+        driver.reactor.installNameResolver(made)
+        return made
+
+    def test_M5_few_names_at_a_time(self, driver: Driver, slow: Slow) -> None:
+        outcomes: list[Any] = []
+        for number in range(MAX_LOOK_UPS + 2):
+            lookUp(driver.reactor, f"host{number}").addBoth(outcomes.append)
+        assert len(slow.begun) == MAX_LOOK_UPS
+        slow.begun[0][1].addressResolved(IPv4Address("TCP", "192.0.2.1", 1))
+        slow.begun[0][1].resolutionComplete()
+        assert outcomes == [["192.0.2.1"]]
+        assert slow.begun[-1][0] == f"host{MAX_LOOK_UPS}"
+        for _, receiver in slow.begun[1:]:
+            receiver.resolutionComplete()
+        assert len(slow.begun) == MAX_LOOK_UPS + 2
+        slow.begun[-1][1].resolutionComplete()
+        assert len(outcomes) == MAX_LOOK_UPS + 2
+        assert not driver.reactor.getDelayedCalls()
+
+    def test_M5_each_login_in_its_turn(self, driver: Driver, slow: Slow) -> None:
+        turns = DeferredSemaphore(2)
+        for _ in range(10):
+            lookUp(driver.reactor, "theirs", turns=turns).addErrback(lambda _: None)
+        lookUp(driver.reactor, "ours").addErrback(lambda _: None)
+        assert [name for name, _ in slow.begun] == ["theirs", "theirs", "ours"]
+        for _, receiver in slow.begun:
+            receiver.resolutionComplete()
+        for at in range(3, 11):
+            slow.begun[at][1].resolutionComplete()
+        assert turns.tokens == 2
+
+    def test_M5_a_thread_is_busy_though_nobody_waits_for_it(
+        self, driver: Driver, slow: Slow
+    ) -> None:
+        given = [lookUp(driver.reactor, f"host{at}") for at in range(MAX_LOOK_UPS + 1)]
+        for each in given:
+            each.addErrback(lambda _: None)
+        given[0].cancel()
+        assert len(slow.begun) == MAX_LOOK_UPS
+        # One that has not begun never does.
+        given[-1].cancel()
+        for _, receiver in slow.begun:
+            receiver.resolutionComplete()
+        assert len(slow.begun) == MAX_LOOK_UPS
+        lookUp(driver.reactor, "another").addErrback(lambda _: None)
+        assert slow.begun[-1][0] == "another"
+        slow.begun[-1][1].resolutionComplete()
+        assert not driver.reactor.getDelayedCalls()
