@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address, UNIXAddress
-from twisted.internet.error import ConnectionRefusedError
-from twisted.internet.protocol import Protocol
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
@@ -233,11 +233,15 @@ class Consumer(Protocol):
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
+        self.lost: list[Any] = []
         self.then: Any = lambda: None
 
     def dataReceived(self, data: bytes) -> None:
         self.pieces.append(data)
         self.then()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost.append(reason.type)
 
 
 class TestStreams(LoggingTestCase):
@@ -254,6 +258,27 @@ class TestStreams(LoggingTestCase):
         self.channel.resumeProducing()
         assert b"".join(self.protocol.pieces) == b"0123456789" * 20_000
         assert len(self.protocol.pieces) == 4
+
+    def test_one_that_ends_it_while_paused_hears_of_the_end(self) -> None:
+        for end in ("loseConnection", "abortConnection"):
+            self.setUp()
+            self.channel.pauseProducing()
+            self.channel.dataReceived(b"not taken")
+            getattr(self.channel, end)()
+            self.channel.remoteClosed = True
+            self.channel.closed()
+            assert self.protocol.lost == [ConnectionDone]
+            assert self.protocol.pieces == []
+
+    def test_one_that_is_paused_gets_all_before_it_hears_of_an_end(self) -> None:
+        self.channel.pauseProducing()
+        self.channel.dataReceived(b"taken later")
+        self.channel.remoteClosed = True
+        self.channel.closed()
+        assert self.protocol.lost == []
+        self.channel.resumeProducing()
+        assert self.protocol.pieces == [b"taken later"]
+        assert self.protocol.lost == [ConnectionDone]
 
     def test_what_comes_meanwhile_overtakes_nothing(self) -> None:
         self.channel.pauseProducing()

@@ -81,6 +81,9 @@ class StreamChannel(SSHChannel):
         """The channel is gone: the protocol hears of it behind the data."""
         done = self.remoteClosed and not getattr(self.conn, "_stopped", False)
         self._reason = ConnectionDone() if done else ConnectionLost()
+        if self.disconnecting:
+            # It has ended the connection itself, and takes nothing more.
+            self._waiting.clear()
         self._deliver()
 
     def resumeProducing(self) -> None:
