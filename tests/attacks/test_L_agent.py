@@ -336,6 +336,15 @@ class TestBinding:
         assert joined.outcome(joined.agent.bindSession(bind)) is None
         assert isinstance(sign(joined, login(KEY, host=host)), bytes)
 
+    @pytest.mark.parametrize("certified", [False, True])
+    def test_L4_theSameSessionTwiceIsTheSame(self, certified: bool) -> None:
+        joined = withKeys()
+        blob = makeCertificate(HOST_KEY, OTHER, kind=2) if certified else HOST_KEY.blob()
+        bind = wire.SessionBind(blob, SESSION, HOST_KEY.sign(SESSION), isForwarding=True)
+        for _ in range(2):
+            assert joined.outcome(joined.agent.bindSession(bind)) is None
+        assert len(joined.server.bindings.hops) == 1
+
     def test_D9_L4_noSHA1(self) -> None:
         joined = withKeys()
         bind = wire.SessionBind(RSA.blob(), SESSION, RSA.sign(SESSION, b"ssh-rsa"), False)

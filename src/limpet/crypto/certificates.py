@@ -141,6 +141,12 @@ class Certificate:
         """Extension name to raw value."""
         return dict(self._fields.extensions)
 
+    def __eq__(self, other: object) -> bool:
+        return self.blob == other.blob if isinstance(other, Certificate) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.blob)
+
     def __repr__(self) -> str:
         kind = "user" if self.kind == USER else "host"
         name = publicblob.shown(self.keyId)
