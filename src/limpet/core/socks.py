@@ -82,7 +82,8 @@ class SocksNegotiation:
         if not self.rest:
             return b"", None
         answer = b""
-        self._version = self.rest[0]
+        if not self._greeted:
+            self._version = self.rest[0]
         if self._version == 4:
             return b"", self._request4()
         if self._version != 5:

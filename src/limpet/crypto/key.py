@@ -191,7 +191,10 @@ class Key:
             PassphraseNormalizationError: The passphrase has no stable normal form.
         """
         if isinstance(data, str):
-            data = data.encode("utf-8")
+            try:
+                data = data.encode("utf-8")
+            except UnicodeEncodeError:
+                raise BadKeyError("text with half a character is no key") from None
         if len(data) > MAX_KEY_FILE_SIZE:
             raise BadKeyError(f"longer than any key: more than {MAX_KEY_FILE_SIZE} bytes")
         secret = normalizePassphrase(passphrase)

@@ -54,9 +54,10 @@ def test_requests(data: bytes, answer: bytes, target: Target, pieces: int) -> No
         b"\4\1\0\x50\0\0\0\1\0" + b"h" * MAX_REQUEST,
     ],
 )
-def test_what_cannot_be_served(data: bytes) -> None:
+@pytest.mark.parametrize("pieces", [0, 1, 3])
+def test_what_cannot_be_served(data: bytes, pieces: int) -> None:
     with pytest.raises(SocksError):
-        negotiated(data)
+        negotiated(data, pieces)
 
 
 def test_answers() -> None:

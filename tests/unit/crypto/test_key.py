@@ -212,8 +212,11 @@ class TestFromString:
         assert key == makeKey().public()
         assert key.comment == "häuschen".encode()
 
-    @pytest.mark.parametrize("data", [b"", b"not a key", b"\x00", b"-----", b"\x00\x00\x00\x07"])
-    def test_noKey(self, data: bytes) -> None:
+    @pytest.mark.parametrize(
+        "data",
+        [b"", b"not a key", b"\x00", b"-----", b"\x00\x00\x00\x07", "half \ud800", "byte \udcff"],
+    )
+    def test_noKey(self, data: bytes | str) -> None:
         with pytest.raises(BadKeyError):
             Key.fromString(data)
 

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import bcrypt
 from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.poly1305 import Poly1305
@@ -35,11 +36,6 @@ from limpet.crypto.keyformats import armor, privateblob, publicblob
 from limpet.crypto.material import KeyMaterial, PrivateKeyObject
 from limpet.wire.errors import WireError
 from limpet.wire.fields import NS, Reader, u32
-
-try:  # 3DES lives elsewhere in newer releases of cryptography, and nowhere in some builds.
-    from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
-except ImportError:  # pragma: no cover
-    TripleDES = None  # type: ignore[assignment,misc]
 
 BEGIN = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 END = b"-----END OPENSSH PRIVATE KEY-----"
