@@ -336,7 +336,8 @@ class Shell:
         if "p" in flags:
             await self._makeParents(path)
         else:
-            await self._told(self.client.makeDirectory(path, {"permissions": 0o777}), path)
+            request = self.client.makeDirectory(path, {"permissions": 0o777})
+            await self._told(request, path, self._whyNotMade)
 
     async def _makeParents(self, path: bytes) -> None:
         missing: list[bytes] = []
@@ -372,18 +373,37 @@ class Shell:
     async def doRmdir(self, flags: str, arguments: list[Word]) -> None:
         for word in arguments:
             for path in await self.expand(word):
-                await self._told(self.client.removeDirectory(path), path)
+                request = self.client.removeDirectory(path)
+                await self._told(request, path, self._whyNotRemoved)
 
     # ── files ─────────────────────────────────────────────────────────────────────────────────
 
-    async def _told(self, request: Awaitable[Any], path: bytes) -> Any:
-        """The result of a request; its failure names the path."""
+    async def _told(
+        self,
+        request: Awaitable[Any],
+        path: bytes,
+        why: Callable[[bytes], Awaitable[str]] | None = None,
+    ) -> Any:
+        """The result of a request; its failure names the path.
+
+        Where all that the server says is that it failed, `why` finds out what may be the reason.
+        """
         try:
             return await request
         except (ConnectionClosed, CancelledError):
             raise
         except FAILURES as error:
-            raise CommandError(f"{shown(path)}: {reasonOf(error)}") from None
+            reason = ""
+            if why is not None and getattr(error, "code", None) == sftp.FX_FAILURE:
+                with suppress(*FAILURES):
+                    reason = await why(path)
+            raise CommandError(f"{shown(path)}: {reason or reasonOf(error)}") from None
+
+    async def _whyNotMade(self, path: bytes) -> str:
+        return "it is there already" if await self.files.exists(path) else ""
+
+    async def _whyNotRemoved(self, path: bytes) -> str:
+        return "it is not empty" if await self.files.listDirectory(path) else ""
 
     async def doRm(self, flags: str, arguments: list[Word]) -> None:
         for word in arguments:

@@ -110,10 +110,11 @@ class TestDirectories:
         talk("mkdir -p a/b/c")
         talk("mkdir -p a/b/c")
         assert server.names("a/b") == {"c"}
-        assert "Failure" in talk.error("mkdir d")
+        assert talk.error("mkdir d") == "/home/u/d: it is there already"
+        assert talk.error("mkdir nowhere/d").startswith("/home/u/nowhere/d: the server says")
         talk("rmdir d a/b/c")
         assert server.names() == {"a"}
-        assert talk.error("rmdir a").startswith("/home/u/a: ")
+        assert talk.error("rmdir a") == "/home/u/a: it is not empty"
 
     def test_local(self, here: Path) -> None:
         talk = Talk(MemoryServer())
