@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessTerminated
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from limpet._logger import ClassLogger
@@ -32,6 +34,8 @@ CONFIRM_SECONDS = 120.0
 """How long a person may think about it (ours)."""
 
 _MAX_SHOWN = 200
+
+_log = Logger()
 
 
 class LocalConnection(SSHAgentServer):
@@ -149,12 +153,15 @@ class _Asking(ProcessProtocol):
 
     def _timedOut(self) -> None:
         self._timer = None
-        self.transport.signalProcess("KILL")  # type: ignore[union-attr]
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")  # type: ignore[union-attr]
 
-    def processEnded(self, reason: Failure) -> None:
+    def processExited(self, reason: Failure) -> None:
+        """That is the answer; what it left running may hold its pipes for as long as it likes."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.transport.loseConnection()  # type: ignore[union-attr]
         self.verdict.callback(reason.check(ProcessTerminated) is None)
 
 
@@ -171,10 +178,15 @@ def askPerson(
         environment: The program's environment; None for our own.
 
     Returns:
-        A Deferred of whether the person agrees. Not cancellable.
+        A Deferred of whether the person agrees; where there is no such program, nobody does. Not
+        cancellable.
     """
     asking = _Asking(reactor)
     variables = dict(os.environ if environment is None else environment)
     variables["SSH_ASKPASS_PROMPT"] = "confirm"
-    reactor.spawnProcess(asking, askpass, [askpass, sentence], env=variables)
+    try:
+        reactor.spawnProcess(asking, askpass, [askpass, sentence], env=variables)
+    except OSError as failure:
+        _log.warn("{path}: {why}; the key is not used", path=askpass, why=failure.strerror)
+        return succeed(False)
     return asking.verdict
