@@ -78,6 +78,7 @@ class AgentSocket:
     ) -> None:
         self._account = account
         self._port: AdoptedUnixPort | None = None
+        self._isBound = False
         self._directoryFd = -1
         # The directory that is ours to give away and to remove.
         self._directory: str | None = None
@@ -100,6 +101,7 @@ class AgentSocket:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
             made.setblocking(False)
             made.bind(self.path)
+            self._isBound = True
             # Nobody can connect before it listens, whatever its mode is until then.
             os.chmod(self._name, SOCKET_MODE, dir_fd=self._directoryFd)
             account = self._account
@@ -127,6 +129,8 @@ class AgentSocket:
         port, self._port = self._port, None
         if port is not None:
             port.stopListening()  # type: ignore[no-untyped-call]
+        if self._isBound:
+            self._isBound = False
             with suppress(OSError):
                 os.unlink(self._name, dir_fd=self._directoryFd)
         if self._directoryFd >= 0:

@@ -63,7 +63,12 @@ class Terminal:
 
     def __init__(self) -> None:
         self.master, self.slave = os.openpty()
-        self.name = os.ttyname(self.slave)
+        try:
+            self.name = os.ttyname(self.slave)
+        except OSError:
+            # As in a container whose /dev/pts is another one than that of /dev/ptmx.
+            self.close()
+            raise
 
     def giveTo(self, account: Account) -> None:
         """Make the account the owner, with the mode that mesg(1) expects. Only root can."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import socket
@@ -14,6 +15,7 @@ import pytest
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.selectreactor import SelectReactor
 
+from limpet.unix import agentsocket
 from limpet.unix.accounts import Account
 from limpet.unix.agentsocket import AgentSocket, peerUid
 
@@ -111,6 +113,22 @@ def test_where_there_is_no_place_nothing_is_left(
     with pytest.raises(OSError, match="too long"):
         AgentSocket(SelectReactor(), Account.current(), factory)
     assert list(deep.iterdir()) == []
+
+
+def test_what_cannot_be_listened_on_is_removed(
+    factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as where there is no descriptor left for the port."""
+
+    def failing(*arguments: Any) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(agentsocket, "adoptPort", failing)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for path in (None, str(tmp_path / "here")):
+        with pytest.raises(OSError, match="Too many open files"):
+            AgentSocket(SelectReactor(), Account.current(), factory, path)
+        assert list(tmp_path.iterdir()) == []
 
 
 class Connected:

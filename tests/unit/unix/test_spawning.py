@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -110,6 +111,16 @@ class TestTerminals:
             assert not stat.S_IMODE(details.st_mode) & 0o157
         finally:
             terminal.close()
+
+    def test_aTerminalWithoutANameLeavesNothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def nameless(fd: int) -> str:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+        monkeypatch.setattr(os, "ttyname", nameless)
+        before = openDescriptors()
+        with pytest.raises(OSError, match="No such device"):
+            Terminal()
+        assert openDescriptors() == before
 
     def test_aProgramThatIsNotThereLeavesTheTerminalToItsOwner(self, driver: Driver) -> None:
         terminal = Terminal()
