@@ -48,6 +48,10 @@ def run(path: str | None, lifetime: str | None, inForeground: bool, command: Seq
     """
     seconds = None if lifetime is None else parseLifetime(lifetime)
     executable = None
+    if command[:1] == ("-k",):
+        raise Mistake("there is no option -k; an agent ends by: kill $SSH_AGENT_PID")
+    if command and command[0].startswith("-"):
+        raise Mistake(f"there is no option {command[0]}; limpet agent --help shows those there are")
     if command:
         executable = shutil.which(command[0])
         if executable is None:

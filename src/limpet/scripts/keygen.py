@@ -37,12 +37,14 @@ def generate(
     path = Path(filename) if filename else Path.home() / ".ssh" / f"id_{kind}"
     if path.exists():
         raise Mistake(f"{path} exists already and is not written over")
-    if passphrase is None:
-        passphrase = _askNewPassphrase()
+    if filename is not None and not path.parent.is_dir():
+        raise Mistake(f"{path}: there is no folder {path.parent}")
     try:
         key = Key.generate(kind, bits)
     except (BadKeyError, ValueError) as failure:
         raise Mistake(str(failure)) from None
+    if passphrase is None:
+        passphrase = _askNewPassphrase()
     text = _defaultComment() if comment is None else comment
     try:
         if filename is None:
@@ -81,13 +83,20 @@ def typeName(key: Key) -> str:
 def showPublic(filename: str | None, passphrase: str | None) -> None:
     """Print the public key of the private key in a file."""
     path = _existing(filename)
-    if not isPrivateToOwner(path):
-        raise Mistake(f"{path}: its mode lets others use it; run: chmod 600 {path}")
     try:
         key = _load(path, passphrase)
     except _NeedsPassphrase:
+        _refuseLoose(path)
         key = _load(path, _ask("Enter passphrase: "))
+    if key.isPublic():
+        raise Mistake(f"{path}: this is a public key already")
+    _refuseLoose(path)
     click.echo(key.public().toString("OPENSSH").decode("utf-8").rstrip("\n"))
+
+
+def _refuseLoose(path: Path) -> None:
+    if not isPrivateToOwner(path):
+        raise Mistake(f"{path}: its mode lets others use it; run: chmod 600 {path}")
 
 
 def changePassphrase(filename: str | None, old: str | None, new: str | None) -> None:

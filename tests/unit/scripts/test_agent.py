@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from limpet.scripts.agent import lineFor, parseLifetime
+from limpet.scripts.agent import lineFor, parseLifetime, run
 from limpet.scripts.mistakes import Mistake
 
 
@@ -20,6 +20,12 @@ def test_times(text: str, seconds: int) -> None:
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(Mistake):
         parseLifetime(text)
+
+
+@pytest.mark.parametrize("option", ["-k", "--bogus"])
+def test_an_option_that_is_none_is_no_program(option: str) -> None:
+    with pytest.raises(Mistake, match=f"there is no option {option}"):
+        run(None, None, False, [option])
 
 
 def test_the_line_is_safe_for_a_shell() -> None:

@@ -53,10 +53,18 @@ def test_whatCannotBe(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_whatCannotBeMadeAsksForNoPassphrase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: pytest.fail("asked"))
+    for arguments in (("-t", "rsa", "-b", "512"), ("-b", "12"), ("-f", tmp_path / "none" / "key")):
+        assert run("-f", tmp_path / "key", *arguments).exit_code == 2
+
+
 def test_aDirectoryThatIsNotThere(tmp_path: Path) -> None:
     result = run("-N", "", "-f", tmp_path / "none" / "key")
     assert result.exit_code == 2
-    assert "No such file" in result.output
+    assert f"there is no folder {tmp_path / 'none'}" in result.output
 
 
 class TestPassphrase:
@@ -121,6 +129,14 @@ def test_F5_aLooseKeyIsNotShown(tmp_path: Path) -> None:
     result = run("-y", "-f", path)
     assert result.exit_code == 2
     assert "chmod 600" in result.output
+
+
+def test_aWrongFileIsNotBlamedOnItsMode(tmp_path: Path) -> None:
+    run("-f", tmp_path / "key", "-N", "")
+    assert "this is a public key already" in run("-y", "-f", tmp_path / "key.pub").output
+    (tmp_path / "notes").write_text("notes\n")
+    (tmp_path / "notes").chmod(0o644)
+    assert "not a key" in run("-y", "-f", tmp_path / "notes").output
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen here")

@@ -115,9 +115,11 @@ def test_anEncryptedKeyHasNobodyToAsk(tmp_path: Path) -> None:
 
 def test_aPublicKeyIsNotEnough(tmp_path: Path) -> None:
     path = made(tmp_path / "key").with_name("key.pub")
-    path.chmod(0o600)
-    with pytest.raises(HostKeyError, match="public"):
-        loadHostKey(path)
+    # That others may read it is right, and not what is wrong.
+    for mode in (0o644, 0o600):
+        path.chmod(mode)
+        with pytest.raises(HostKeyError, match="this is a public key"):
+            loadHostKey(path)
 
 
 def test_D13_aKeyThatCanBeComputedIsNotUsed(
