@@ -96,7 +96,7 @@ def started(
         process = subprocess.Popen(
             [str(part) for part in command],
             cwd=directory,
-            env=environment(directory, **(more or {})),
+            env={**environment(directory), **(more or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
