@@ -25,6 +25,7 @@ PURE_LAYERS = ("wire", "crypto", "core")
 # A part may import parts of a lower number and itself. Parts that are not named are applications.
 LAYERS: Mapping[str, int] = {
     "_version": 0,
+    "_posix": 0,
     "wire": 1,
     "crypto": 2,
     "core": 3,

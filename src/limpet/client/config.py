@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from limpet._posix import O_BINARY, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, userNumber
 from limpet._version import __version__
 from limpet.client.errors import ClientError
 from limpet.client.names import localAddresses, numericAddress
@@ -516,7 +517,8 @@ def _readGiven(path: Path) -> str:
 def _readRegular(path: str, source: Source, ownersOnly: bool = False) -> str | None:
     """A regular file; None where there is none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        flags = os.O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | O_BINARY
+        descriptor = os.open(path, flags)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as failure:
@@ -536,7 +538,10 @@ def _readRegular(path: str, source: Source, ownersOnly: bool = False) -> str | N
 
 
 def _checkOwner(path: str, found: os.stat_result, source: Source) -> None:
-    if found.st_uid not in (0, os.getuid()):
+    me = userNumber()
+    if me is None:
+        return
+    if found.st_uid not in (0, me):
         raise source.error(f"{path} belongs to somebody else, who could send you anywhere")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise source.error(f"{path} can be written by others; run: chmod go-w {path}")
@@ -645,7 +650,7 @@ class _Machine:
         tokens = {
             "d": self.home,
             "h": hostName,
-            "i": str(os.getuid()),
+            "i": str(userNumber() or 0),
             "j": jump,
             "k": settings.get("hostkeyalias", settings.originalHost),
             "L": name.partition(".")[0],
@@ -672,7 +677,8 @@ def _localUser() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        return str(os.getuid())
+        number = userNumber()
+        return "" if number is None else str(number)
 
 
 # ── From what was found to the configuration ──────────────────────────────────────────────────

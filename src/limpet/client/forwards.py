@@ -21,7 +21,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
@@ -58,7 +59,6 @@ from limpet.ssh.forwarding.streams import StreamChannel
 from limpet.tunnels.dialing import connectTo, lookUp
 from limpet.tunnels.listening import addressesFor, listenOn
 from limpet.tunnels.serving import MAX_FORWARDING_CHANNELS
-from limpet.unix.sockets import UnixSockets
 from limpet.wire.errors import WireError
 from limpet.wire.fields import Reader
 from limpet.wire.numbers import OPEN_ADMINISTRATIVELY_PROHIBITED
@@ -69,6 +69,9 @@ from limpet.wire.requests import (
     UnixForwarded,
     UnixListen,
 )
+
+if TYPE_CHECKING:
+    from limpet.unix.sockets import UnixSockets
 
 Maker = Callable[..., SSHChannel]
 """Makes the channel of one connection that the server tells of: called with its origin, and the
@@ -361,10 +364,16 @@ class Forwards:
         self._gatewayPorts = gatewayPorts
         self._tell = tell
         self._unlinkSockets = unlinkSockets
-        self._sockets = UnixSockets(reactor)
         self._mayConnect: Callable[[str, int], bool] | None = None
         self.open: list[Forward] = []
         connection.atEnd(self.close)
+
+    @cached_property
+    def _sockets(self) -> UnixSockets:
+        """Unix sockets at this end: loaded where there are any, and not everywhere there are."""
+        from limpet.unix.sockets import UnixSockets
+
+        return UnixSockets(self._reactor)
 
     def start(self, config: Any) -> Deferred[list[str]]:
         """Start all forwardings of a configuration.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import errno
-import fcntl
 import ipaddress
 import os
 import signal
@@ -27,6 +26,7 @@ from typing import Any
 from twisted.internet import defer
 from twisted.python.failure import Failure
 
+from limpet._posix import O_BINARY, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, lockWithoutWaiting
 from limpet._reactor import getReactor
 from limpet.client.config import ClientConfig, ConfigError
 from limpet.client.errors import HostKeyRefused, shown
@@ -122,7 +122,8 @@ def readKnownHosts(paths: Iterable[str]) -> tuple[list[KnownHost], list[str]]:
 
 def _readRegular(path: str) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        flags = os.O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | O_BINARY
+        descriptor = os.open(path, flags)
     except (FileNotFoundError, NotADirectoryError):
         return b""
     try:
@@ -146,7 +147,8 @@ def appendLines(path: str, lines: Sequence[bytes]) -> None:
     directory = os.path.dirname(path)
     if directory and not os.path.isdir(directory):
         os.makedirs(directory, mode=0o700, exist_ok=True)
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+    flags |= O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_BINARY
     descriptor = os.open(path, flags, 0o600)
     try:
         found = os.fstat(descriptor)
@@ -154,11 +156,13 @@ def appendLines(path: str, lines: Sequence[bytes]) -> None:
             return
         # Without a wait: who holds it may hold it for ever, and some file systems have no locks.
         with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lockWithoutWaiting(descriptor)
         size = os.fstat(descriptor).st_size
         text = b"".join(line + b"\n" for line in lines)
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            text = b"\n" + text
+        if size:
+            os.lseek(descriptor, size - 1, os.SEEK_SET)
+            if os.read(descriptor, 1) != b"\n":
+                text = b"\n" + text
         if os.write(descriptor, text) != len(text):
             # Half a line vouches for nobody, and what follows would be lost with it.
             os.ftruncate(descriptor, size)

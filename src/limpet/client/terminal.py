@@ -10,10 +10,8 @@ and 8.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
-import termios
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -23,6 +21,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from limpet._posix import O_CLOEXEC, O_NOCTTY, O_NONBLOCK, fcntl, termios
 from limpet.client.askpass import Askpass, AskpassQuestion
 from limpet.client.interaction import IFollower, IUserInterface, NobodyToAsk
 from limpet.ttymodes import TTY_OP_ISPEED, TTY_OP_OSPEED, TTYMODES
@@ -329,7 +328,7 @@ class TerminalInterface:
     def _askOnTerminal(self, text: str, echo: bool) -> Question:
         try:
             # Opened anew: not blocking is then this descriptor's own, not that of other programs.
-            flags = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+            flags = os.O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC
             terminal = os.open(self._path, flags)
         except OSError:
             raise NobodyToAsk("there is no terminal to ask on") from None

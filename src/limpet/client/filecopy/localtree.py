@@ -23,6 +23,7 @@ from typing import Any
 
 from twisted.internet import defer
 
+from limpet._posix import O_CLOEXEC, O_DIRECTORY, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK
 from limpet.client.filecopy import names
 from limpet.client.filecopy.offload import SLOW_SECONDS, Offload
 from limpet.client.filecopy.problems import CopyProblem
@@ -38,10 +39,10 @@ ENTRIES_AT_A_TIME = 256
 
 TEMPORARY_ATTEMPTS = 16
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_BELOW = _DIRECTORY | os.O_NOFOLLOW
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_DIRECTORY = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
+_BELOW = _DIRECTORY | O_NOFOLLOW
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
+_READ = os.O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY
 _CACHED_ONLY = getattr(os, "RWF_NOWAIT", 0)
 _NOT_CACHED = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -203,7 +204,7 @@ class LocalTree:
         elif there is not None and not stat.S_ISLNK(there.st_mode):
             raise CopyProblem(self.shown(path), "it is there already, and is no file")
         if not plan.atomic:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_CREAT | O_NOFOLLOW | O_CLOEXEC
             flags |= 0 if plan.resume else os.O_TRUNC
             descriptor = os.open(name, flags, mode | 0o600, dir_fd=parent)
             size = os.fstat(descriptor).st_size
@@ -231,7 +232,7 @@ class LocalTree:
             return None
         if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
             return None
-        descriptor = os.open(whole, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        descriptor = os.open(whole, os.O_WRONLY | O_CLOEXEC | O_NOCTTY)
         return LocalTarget(self, path, None, descriptor, 0, self._offload)
 
     def _throughLinks(self, path: bytes) -> tuple[LocalTree, bytes]:
@@ -258,7 +259,7 @@ class LocalTree:
                 text = f"it has {there.st_size} bytes, more than the {plan.size} to be copied"
                 raise CopyProblem(self.shown(path), f"cannot be resumed: {text}")
             os.rename(name, part, src_dir_fd=parent, dst_dir_fd=parent)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | O_NOFOLLOW | O_CLOEXEC
         descriptor = os.open(part, flags, mode | 0o600, dir_fd=parent)
         size = os.fstat(descriptor).st_size
         if plan.size is not None and size > plan.size:
