@@ -344,6 +344,7 @@ def dialByCommand(
     """
     ours, theirs = socket.socketpair()
     adopted = _Adopted(factory)
+    program: ProxyProgram | None = None
     try:
         # A socket in place of two pipes: the transport on it is one of Twisted's, with all it can.
         program = ProxyProgram(
@@ -357,6 +358,8 @@ def dialByCommand(
         ours.setblocking(False)
         reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, adopted)
     except (OSError, ValueError) as failure:
+        if program is not None:
+            program.end()
         why = getattr(failure, "strerror", None) or str(failure)
         cannot = ConnectFailed(f"cannot start the ProxyCommand {arguments[0]}: {why}")
         return defer.fail(cannot), None

@@ -1,16 +1,21 @@
-"""Connecting again where ConnectionAttempts says so."""
+"""Connecting again where ConnectionAttempts says so, and by a program (ProxyCommand)."""
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+import subprocess
 from typing import Any
 
 import pytest
 from twisted.internet import defer, error, protocol
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from limpet.client.config import ClientConfig
-from limpet.client.dialing import RETRY_SECONDS, dial
+from limpet.client.dialing import RETRY_SECONDS, dial, dialByCommand
 from limpet.client.errors import ConnectFailed
 
 
@@ -68,3 +73,29 @@ def test_it_may_be_given_up_between_two_attempts() -> None:
     dialling.reactor.advance(RETRY_SECONDS * 2)
     assert dialling.tried == 1
     assert not dialling.reactor.getDelayedCalls()
+
+
+def test_a_program_whose_output_cannot_be_read_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no descriptor left for it."""
+
+    class Full(Clock):
+        def adoptStreamConnection(self, *arguments: Any) -> None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    started: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+
+    def starting(*arguments: Any, **named: Any) -> Any:
+        started.append(start(*arguments, **named))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", starting)
+    connecting, program = dialByCommand(Full(), ["sleep", "1000"], None)
+    assert program is None
+    with started[0] as process:
+        try:
+            assert process.wait(10) == -signal.SIGHUP
+        finally:
+            process.kill()
+    assert "Too many open files" in connecting.result.getErrorMessage()  # type: ignore[union-attr]
+    connecting.addErrback(lambda failure: None)
