@@ -97,5 +97,6 @@ def test_a_program_whose_output_cannot_be_read_is_ended(monkeypatch: pytest.Monk
             assert process.wait(10) == -signal.SIGHUP
         finally:
             process.kill()
-    assert "Too many open files" in connecting.result.getErrorMessage()  # type: ignore[union-attr]
-    connecting.addErrback(lambda failure: None)
+    failures: list[Failure] = []
+    connecting.addErrback(failures.append)
+    assert "Too many open files" in failures[0].getErrorMessage()
