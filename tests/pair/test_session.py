@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet import defer
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol
+from zope.interface import directlyProvides
 
 from limpet.core.rekey import RekeyPolicy
 from limpet.ssh.connection import SSHConnection
@@ -79,6 +83,46 @@ def test_inputThatEndsBeforeTheProgramBegins(before: list[tuple[bytes, bytes]]) 
     assert attacker.take() == [
         (n.MSG_CHANNEL_SUCCESS, u32(0)),
         (n.MSG_CHANNEL_DATA, u32(0) + NS(b"early")),
+        (n.MSG_CHANNEL_EOF, u32(0)),
+        (n.MSG_CHANNEL_REQUEST, u32(0) + NS(b"exit-status") + b"\0" + u32(0)),
+        (n.MSG_CHANNEL_CLOSE, u32(0)),
+    ]
+
+
+def test_aSubsystemAnswersWhatWasAskedBeforeTheEndOfItsInput() -> None:
+    """A client may send all its requests and their end, and then listen."""
+    attacker = Attacker().login()
+    asked: list[defer.Deferred[Any]] = []
+
+    class Slow(Protocol):
+        transport: Any
+
+        def dataReceived(self, data: bytes) -> None:
+            asked.append(defer.Deferred().addCallback(self.answer))
+
+        def answer(self, data: bytes) -> None:
+            self.transport.write(data)
+            if ended:
+                self.transport.loseConnection()
+
+        def readConnectionLost(self) -> None:
+            ended.append(True)
+
+        def writeConnectionLost(self) -> None: ...
+
+    ended: list[bool] = []
+    directlyProvides(slow := Slow(), IHalfCloseableProtocol)
+    attacker.avatars[-1].subsystemLookup[b"slow"] = lambda data, avatar: slow
+    attacker.open()
+    attacker.ask(0, b"subsystem", NS(b"slow"))
+    attacker.send(n.MSG_CHANNEL_DATA, u32(0) + NS(b"question"))
+    attacker.send(n.MSG_CHANNEL_EOF, u32(0))
+    attacker.run()
+    attacker.take()
+    asked[0].callback(b"answer")
+    attacker.run()
+    assert attacker.take() == [
+        (n.MSG_CHANNEL_DATA, u32(0) + NS(b"answer")),
         (n.MSG_CHANNEL_EOF, u32(0)),
         (n.MSG_CHANNEL_REQUEST, u32(0) + NS(b"exit-status") + b"\0" + u32(0)),
         (n.MSG_CHANNEL_CLOSE, u32(0)),

@@ -16,7 +16,9 @@ from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, S
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from limpet.core.sftp import MAX_HANDLES, HandleTable, statusOfError
 from limpet.interfaces import ISFTPServer
@@ -104,6 +106,7 @@ class OpenDirectory(OpenFile):
         self.failure: Failure | None = None
 
 
+@implementer(IHalfCloseableProtocol)
 class FileTransferServer(FileTransferBase):
     """Serves the sftp subsystem of one session.
 
@@ -133,6 +136,7 @@ class FileTransferServer(FileTransferBase):
         self._greeting = False
         self._outputWaits = False
         self._inputHeld = False
+        self._inputEnded = False
         self._isLost = False
 
     @property
@@ -200,6 +204,21 @@ class FileTransferServer(FileTransferBase):
             resume = getattr(self.transport, "resumeProducing", None)
             if resume is not None:
                 resume()
+        self._endIfAnswered()
+
+    def readConnectionLost(self) -> None:
+        """The client asks no more; what it has asked is answered before the session ends."""
+        self._inputEnded = True
+        self._goOn()
+
+    def writeConnectionLost(self) -> None:
+        """Nobody takes replies any more; `connectionLost` follows."""
+
+    def _endIfAnswered(self) -> None:
+        if self._inputEnded and not self._isOver and self._outstanding <= 0 and self.mayContinue():
+            self._isOver = True
+            if self.transport is not None:
+                self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
         super().dataReceived(data)
@@ -233,7 +252,7 @@ class FileTransferServer(FileTransferBase):
         self._outstanding -= 1
         if not self._isLost:
             self.sendPacket(kind, body)
-        if self._inputHeld and not self._isEmptying:
+        if (self._inputHeld or self._inputEnded) and not self._isEmptying:
             self._goOn()
 
     def _sendStatus(self, requestId: bytes, code: int, message: Any = b"", lang: Any = b"") -> None:

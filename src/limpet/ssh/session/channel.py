@@ -360,8 +360,9 @@ class SSHSession(SSHChannel):
             except NotImplementedError:  # that of Twisted's manhole
                 self.conn.sendClose(self)
         elif isinstance(self.client, SubsystemProcessProtocol):
-            self.client.sendNormalEnd()
-            self.conn.sendClose(self)
+            if not self.client.inputEnded():
+                self.client.sendNormalEnd()
+                self.conn.sendClose(self)
         elif self.client is not None:
             self.conn.sendClose(self)
 

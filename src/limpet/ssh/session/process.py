@@ -11,7 +11,13 @@ import os
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    ITransport,
+)
 from twisted.internet.protocol import ProcessProtocol
 from zope.interface import implementer
 
@@ -198,6 +204,19 @@ class SubsystemProcessProtocol(SSHSessionProcessProtocol):
 
     Clients take a session without an exit status for one that broke.
     """
+
+    def inputEnded(self) -> bool:
+        """The client sends no more: tell a protocol that is half-closeable, which ends by itself.
+
+        Returns:
+            Whether it is one, an `IHalfCloseableProtocol`; for any other this is the end.
+        """
+        protocol: Any = getattr(self.transport, "proto", None)
+        halfCloseable: Any = IHalfCloseableProtocol(protocol, None)
+        if halfCloseable is None:
+            return False
+        halfCloseable.readConnectionLost()
+        return True
 
     def loseConnection(self) -> None:
         self.sendNormalEnd()

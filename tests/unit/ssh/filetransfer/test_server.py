@@ -617,6 +617,39 @@ class TestPace:
 
 
 class TestEnd:
+    def test_all_that_was_asked_is_answered_after_the_end_of_the_requests(
+        self, asker: ServerAsker
+    ) -> None:
+        waiting: list[Deferred[Any]] = []
+
+        def realPath(path: bytes) -> Deferred[Any]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        asker.files.realPath = realPath  # type: ignore[method-assign]
+        message = NS(bytes([16]) + sftp.packRequest(sftp.FXP_REALPATH, 1, b"."))
+        asker.server.dataReceived(message * 200)
+        asker.server.readConnectionLost()
+        for number in range(200):
+            assert not asker.transport.disconnecting
+            waiting[number].callback(b"/")
+        assert len(asker.take()) == 200
+        assert asker.transport.disconnecting
+
+    def test_so_are_those_that_wait_for_replies_to_leave(self, asker: ServerAsker) -> None:
+        asker.files.answers["realPath"] = b"/"
+        asker.server.pauseProducing()
+        asker.server.dataReceived(NS(bytes([16]) + sftp.packRequest(16, 1, b".")))
+        asker.server.readConnectionLost()
+        assert not asker.transport.disconnecting
+        asker.server.resumeProducing()
+        assert len(asker.take()) == 1
+        assert asker.transport.disconnecting
+
+    def test_with_nothing_asked_it_is_the_end(self, asker: ServerAsker) -> None:
+        asker.server.readConnectionLost()
+        assert asker.transport.disconnecting
+
     def test_what_is_open_is_closed_once(self, asker: ServerAsker) -> None:
         _, file = asker.openFake()
         _, listing = asker.listFake([])
