@@ -190,7 +190,7 @@ class LocalTree:
 
     async def create(self, path: bytes, plan: TargetPlan) -> LocalTarget:
         if plan.named:
-            special = self._special(path)
+            special = await self._special(path)
             if special is not None:
                 return special
         tree, path = self._throughLinks(path) if plan.named else (self, path)
@@ -222,7 +222,7 @@ class LocalTree:
             temporary = names.temporaryName(name, secrets.token_hex(8).encode())
         raise FileExistsError(errno.EEXIST, "")
 
-    def _special(self, path: bytes) -> LocalTarget | None:
+    async def _special(self, path: bytes) -> LocalTarget | None:
         """A device or a pipe that the person named, links to it included (/dev/stdout): it is
         written to as it is, and never replaced."""
         whole = self.shown(path)
@@ -232,8 +232,22 @@ class LocalTree:
             return None
         if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
             return None
-        descriptor = os.open(whole, os.O_WRONLY | O_CLOEXEC | O_NOCTTY)
+        descriptor = await self._openedSpecial(whole)
         return LocalTarget(self, path, None, descriptor, 0, self._offload)
+
+    def _openedSpecial(self, whole: bytes) -> defer.Deferred[int]:
+        """Open what may be a pipe, which waits for its reader; who is cancelled waits no more."""
+
+        def opened(result: Any) -> None:
+            if not answer.called:
+                answer.callback(result)
+            elif isinstance(result, int):
+                os.close(result)
+
+        answer: defer.Deferred[int] = defer.Deferred()
+        flags = os.O_WRONLY | O_CLOEXEC | O_NOCTTY
+        self._offload(os.open, whole, flags).addBoth(opened)
+        return answer
 
     def _throughLinks(self, path: bytes) -> tuple[LocalTree, bytes]:
         """The place that a link which the person named leads to: it is what is meant."""
@@ -375,6 +389,7 @@ class LocalTarget:
         self._offload = offload
         self._queue: list[tuple[int, Data, defer.Deferred[Any]]] = []
         self._busy = False
+        self._isAbandoned = False
         self._whenIdle: list[defer.Deferred[None]] = []
         self.startsAt = startsAt
         self.mode: int | None = None
@@ -410,6 +425,8 @@ class LocalTarget:
             self._writeQueue()
         for _, _, written in queue:
             written.callback(result)
+        if not self._busy and self._isAbandoned:
+            self._close()
         if not self._busy:
             waiting, self._whenIdle = self._whenIdle, []
             for idle in waiting:
@@ -468,6 +485,12 @@ class LocalTarget:
 
     async def abandon(self, solidUntil: int | None) -> bool:
         kept = False
+        if self.serial:
+            # A pipe's reader may never go on: the thread that waits for it closes it, if any.
+            self._isAbandoned = True
+            if not self._busy:
+                self._close()
+            return False
         await self._untilIdle()
         try:
             if self._temporary is not None:

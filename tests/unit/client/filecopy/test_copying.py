@@ -26,6 +26,7 @@ from limpet.client.filecopy import (
 from limpet.client.filecopy.offload import atOnce
 from limpet.client.filecopy.remotetree import PUT_UNDER_WAY, RemoteTarget, Session
 from limpet.wire import sftp
+from tests.descriptors import sameDescriptors
 from tests.pair.sftpserver import DENIED, FAILURE, UNSUPPORTED, Cut, MemoryServer
 
 DATA = random.Random(7).randbytes(50_000)
@@ -293,6 +294,33 @@ class TestReplacing:
             received += piece
         os.close(reader)
         assert received == DATA
+
+    @pytest.mark.parametrize("waitsIn", ["open", "_writeAll"])
+    def test_a_pipe_that_nobody_reads_holds_up_no_cancellation(
+        self, tmp_path: Path, waitsIn: str
+    ) -> None:
+        def offload(function: Any, *arguments: Any) -> Deferred[Any]:
+            if function.__name__ != waitsIn:
+                return atOnce(function, *arguments)
+            waiting.append((Deferred(), function, arguments))
+            return waiting[0][0]
+
+        os.mkfifo(tmp_path / "pipe")
+        server = MemoryServer({"f": b"data"})
+        files = RemoteFiles(server.files().session, offload)
+        waiting: list[tuple[Deferred[Any], Any, Any]] = []
+        with sameDescriptors():
+            reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+            copy = files.get("f", tmp_path / "pipe")
+            server.run()
+            assert len(waiting) == 1
+            copy.cancel()
+            assert isinstance(server.failure(copy), CopyFailed)
+            answer, function, arguments = waiting[0]
+            answer.callback(function(*arguments))
+            os.close(reader)
+            del copy, answer, function, arguments
+            waiting.clear()
 
     def test_in_place_where_that_is_asked_for(self, tmp_path: Path) -> None:
         server = MemoryServer({"f": b"old and longer"})
