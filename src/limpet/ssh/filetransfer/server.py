@@ -268,14 +268,16 @@ class FileTransferServer(FileTransferBase):
         self._reply(sftp.FXP_STATUS, sftp.packStatus(number, code, _text(message), _text(lang)))
 
     def _ebStatus(self, failure: Failure, requestId: bytes, msg: bytes = b"request failed") -> None:
-        """Answer with the STATUS that a failure means; log what is a bug."""
+        """Answer with the STATUS that a failure means; log what is a bug, as often as one may."""
         error = failure.value
         if isinstance(error, SFTPError):
             self._sendStatus(requestId, error.code, error.message, error.lang)
             return
         status = None if error is None else statusOfError(error)
         if status is None:
-            self._log.failure("an SFTP request failed", failure)
+            ask = getattr(self._connection(), "mayLogRefusal", None)
+            if ask is None or ask():
+                self._log.failure("an SFTP request failed", failure)
             status = sftp.FX_FAILURE, msg
         self._sendStatus(requestId, *status)
 
@@ -670,10 +672,13 @@ class FileTransferServer(FileTransferBase):
 
     def _clientVersion(self) -> bytes:
         """What the client's SSH side calls itself; empty where there is none."""
-        session = getattr(self.transport, "session", None)
-        below = getattr(getattr(session, "conn", None), "transport", None)
+        below = getattr(self._connection(), "transport", None)
         version: bytes = getattr(below, "otherVersionString", b"") or b""
         return version
+
+    def _connection(self) -> Any:
+        """The `SSHConnection` of the session; None where there is none."""
+        return getattr(getattr(self.transport, "session", None), "conn", None)
 
     # ── extensions ────────────────────────────────────────────────────────────────────────────
 

@@ -16,11 +16,14 @@ from zope.interface.verify import verifyClass
 
 from limpet.interfaces import ISFTPFile, ISFTPServer
 from limpet.ssh import filetransfer
+from limpet.ssh.connection import MAX_LOGGED_REFUSALS
 from limpet.ssh.filetransfer import FileTransferServer, SFTPError
 from limpet.ssh.filetransfer.server import MAX_OUTSTANDING, NAMES_PER_REPLY
+from limpet.ssh.session import SSHSession
 from limpet.wire import sftp
 from limpet.wire.fields import NS, Reader, u32
 from tests.sftprequests import Asker, messages, names, statusOf, textOf
+from tests.unit.ssh.doubles import started
 
 
 @implementer(ISFTPFile)
@@ -307,6 +310,16 @@ class TestRequests:
         reply = asker.ask(sftp.FXP_REMOVE, b"p")
         assert (statusOf(reply), textOf(reply)) == (sftp.FX_FAILURE, b"remove failed")
         assert failures(logged) == [ValueError]
+
+    def test_V7_bugs_that_a_client_can_repeat_fill_no_log(
+        self, asker: ServerAsker, logged: list[Any]
+    ) -> None:
+        connection = started()
+        asker.transport.session = SSHSession(conn=connection)
+        asker.files.answers["realPath"] = ZeroDivisionError("a bug")
+        for _ in range(100):
+            assert asker.status(sftp.FXP_REALPATH, b".") == sftp.FX_FAILURE
+        assert len(failures(logged)) == MAX_LOGGED_REFUSALS
 
     def test_coroutines_will_do(self, asker: ServerAsker) -> None:
         async def answer(path: bytes) -> bytes:
