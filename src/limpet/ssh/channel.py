@@ -17,6 +17,7 @@ them.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -184,7 +185,7 @@ class SSHChannel:
             What the method returns: true for success, or a Deferred of it. 0 where there is none.
         """
         name = requestType.replace(b"-", b"_").decode("ascii", "backslashreplace")
-        handler = getattr(self, "request_" + name, None)
+        handler = getattr(self, sys.intern("request_" + name), None)
         if handler is None:
             return 0
         return handler(data)

@@ -8,6 +8,7 @@ table decides which numbers reach it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -68,6 +69,7 @@ class SSHService:
         name = self.protocolMessages.get(messageNum)
         if name is None:
             return None
-        method = "ssh_" + name.removeprefix("MSG_")
+        # Interned: the interpreter finds a method by the name that it has met before.
+        method = sys.intern("ssh_" + name.removeprefix("MSG_"))
         handler: Callable[[bytes], Any] | None = getattr(self, method, None)
         return handler

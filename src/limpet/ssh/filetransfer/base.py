@@ -7,6 +7,7 @@ draft-ietf-secsh-filexfer-02.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -124,7 +125,7 @@ class FileTransferBase(Protocol):
     def messageReceived(self, kind: int, data: bytes) -> None:
         """Hand a message to its method. One of no known kind ends the session."""
         name = self.packetTypes.get(kind)
-        handler = None if name is None else getattr(self, "packet_" + name, None)
+        handler = None if name is None else getattr(self, sys.intern("packet_" + name), None)
         if handler is None:
             self.violated(f"a message of kind {kind}")
         else:

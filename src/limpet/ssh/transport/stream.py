@@ -14,6 +14,7 @@ of a handler leaves `dataReceived`, the one place where a violation becomes MSG_
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -466,7 +467,7 @@ class MessageTransport(protocol.Protocol):
             return
         name = messages.get(messageNum)
         if name is not None:
-            handler = getattr(self, "ssh_" + name[4:], None)
+            handler = getattr(self, sys.intern("ssh_" + name[4:]), None)
             if handler is not None:
                 handler(payload)
             else:

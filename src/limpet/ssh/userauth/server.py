@@ -17,6 +17,7 @@ PROTOCOL section 3.1 (publickey-hostbound-v00@openssh.com).
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -373,7 +374,8 @@ class SSHUserAuthServer(SSHService):
         if name in self.authenticatedWith:
             return defer.fail(ConchError("this method has succeeded already"))
         # The name is one of a handful of our own by now, never one that the peer made up.
-        handler = getattr(self, "auth_" + name.decode("ascii").replace("-", "_"), None)
+        method = sys.intern("auth_" + name.decode("ascii").replace("-", "_"))
+        handler = getattr(self, method, None)
         if handler is None:
             return defer.fail(ConchError("bad auth type"))
         result: defer.Deferred[Any] | None = handler(data)
