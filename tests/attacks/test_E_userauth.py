@@ -589,6 +589,34 @@ def test_E13_unsolicitedAnswer() -> None:
         session.server.packetReceived(61, u32(0))
 
 
+@pytest.mark.parametrize("crosses", [True, False])
+@pytest.mark.parametrize("cancels", [True, False])
+def test_E13_anAnswerThatCrossesTheEndOfItsQuestion(cancels: bool, crosses: bool) -> None:
+    """A device that does not wait for ever: the user may have been about to answer."""
+    asked: list[defer.Deferred[Any]] = []
+
+    class Impatient:
+        def authenticate(self, credentials: Any) -> bool | defer.Deferred[bool]:
+            if len(asked) == 1:
+                return credentials.ask([(b"PIN? ", False)]).addCallback(lambda pin: pin == [b"1"])  # type: ignore[no-any-return]
+            asked.append(credentials.ask([(b"PIN? ", False)]).addErrback(lambda _: None))
+            if cancels:
+                asked[-1].cancel()
+            return False
+
+    session = Session(KeyboardInteractiveChecker(Impatient()))
+    session.request(b"keyboard-interactive", KBDINT)
+    session.wait()
+    assert session.numbers == [MIDDLE, FAILURE]
+    if crosses:
+        session.server.packetReceived(61, u32(1) + NS(b"1"))
+        with pytest.raises(UnexpectedMessage):
+            session.server.packetReceived(61, u32(1) + NS(b"1"))
+    session.request(b"keyboard-interactive", KBDINT)
+    session.server.packetReceived(61, u32(1) + NS(b"1"))
+    assert session.loggedIn
+
+
 def test_E13_oneDeviceRunPerRequest() -> None:
     runs: list[Any] = []
 

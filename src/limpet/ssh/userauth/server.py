@@ -161,6 +161,7 @@ class SSHUserAuthServer(SSHService):
     _context: AuthenticationContext | None = None
     _login: defer.Deferred[Any] | None = None
     _question: tuple[defer.Deferred[list[bytes]], int] | None = None
+    _answerMayCross: bool = False
     _delayed: IDelayedCall | None = None
     _cancelLoginTimeout: IDelayedCall | None = None
 
@@ -267,6 +268,7 @@ class SSHUserAuthServer(SSHService):
         request = authentication.parseRequest(packet)
         if self._over:
             return None
+        self._answerMayCross = False
         try:
             self._budget.countRequest()
             self._endConversation()
@@ -346,6 +348,11 @@ class SSHUserAuthServer(SSHService):
         if self._context is context:
             self._context = None
             self._login = None
+            question = self._question
+            if question is not None:
+                # The checker knew enough before the user had answered.
+                question[0].addErrback(lambda why: None)
+                question[0].cancel()
             try:
                 while self._waiting and self._context is None and not self._over:
                     self._begin(self._waiting.popleft())
@@ -767,9 +774,10 @@ class SSHUserAuthServer(SSHService):
         return answered
 
     def _unask(self, answered: defer.Deferred[list[bytes]]) -> None:
-        """A checker does not want the answer any more."""
+        """The answer is not wanted any more; it may be on its way already."""
         if self._question is not None and self._question[0] is answered:
             self._question = None
+            self._answerMayCross = True
 
     def ssh_USERAUTH_INFO_RESPONSE(self, packet: bytes) -> None:
         """MSG_USERAUTH_INFO_RESPONSE: uint32 n, n × string.
@@ -780,7 +788,10 @@ class SSHUserAuthServer(SSHService):
         if self._over:
             return
         if self._question is None:
-            raise UnexpectedMessage("an answer where nothing was asked")
+            if not self._answerMayCross:
+                raise UnexpectedMessage("an answer where nothing was asked")
+            self._answerMayCross = False
+            return
         (answered, count), self._question = self._question, None
         if self._context is not None:
             # How long the user took to type is not part of how long the check takes.
