@@ -21,6 +21,8 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import defer, error
+from twisted.internet.address import HostnameAddress
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
@@ -90,6 +92,13 @@ _OFFERED = {
     "compression from the server": "compressionsSC",
 }
 """What a side offers in its KexInit, for a person, and the name of its list."""
+
+
+class DiallingCancelled(defer.CancelledError, error.ConnectingCancelledError):
+    """Cancelled before there was a stream; as an error of Twisted's endpoints, too."""
+
+    def __init__(self, address: IAddress) -> None:
+        error.ConnectingCancelledError.__init__(self, address)
 
 
 class ClientService(SSHConnection):
@@ -477,9 +486,13 @@ class _Attempt:
     def _cancelled(self, result: defer.Deferred[Any]) -> None:
         self._finished = True
         self._stopTimer()
+        isDialling = self._transport is None
         self._giveUp()
         if self.via is not None:
             self.via.close()
+        if isDialling:
+            name = self.config.hostName.encode("utf-8")
+            result.errback(DiallingCancelled(HostnameAddress(name, self.config.port)))
 
     # ── What the transport tells ──────────────────────────────────────────────────────────────
 
