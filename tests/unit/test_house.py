@@ -306,6 +306,21 @@ def snakeCaseNames(src: Path) -> list[str]:
     return breaches
 
 
+def loggersThatHoldInstances(src: Path) -> list[str]:
+    """Classes with a `Logger()` of Twisted's own; see `limpet._logger`."""
+    return [
+        f"{module}.{outer.name}"
+        for module, tree in modulesOf(src).items()
+        for outer in ast.walk(tree)
+        if isinstance(outer, ast.ClassDef)
+        for statement in outer.body
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        and isinstance(statement.value, ast.Call)
+        and isinstance(statement.value.func, ast.Name)
+        and statement.value.func.id == "Logger"
+    ]
+
+
 # ── the tests ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -489,3 +504,11 @@ class TestStyle:
             "limpet.core.a:3: send_data",
             "limpet.core.a:4: max_length",
         ]
+
+    def test_a_class_logs_without_holding_its_instances(self) -> None:
+        assert loggersThatHoldInstances(SRC) == []
+
+    @pytest.mark.parametrize("text", ["_log = Logger()", "_log: Logger = Logger()"])
+    def test_a_logger_that_holds_instances_is_seen(self, tmp_path: Path, text: str) -> None:
+        plant(tmp_path, {"ssh/a.py": f"class A:\n    {text}\n"})
+        assert loggersThatHoldInstances(tmp_path) == ["limpet.ssh.a.A"]
