@@ -17,6 +17,7 @@ from limpet.client.interaction import IUserInterface
 from limpet.ssh.channel import SSHChannel
 from limpet.ssh.keys import Key
 from limpet.wire.fields import Reader
+from limpet.wire.numbers import MSG_CHANNEL_CLOSE
 from tests.pair.dialled import MemoryReactor
 from tests.pair.stack import UserAuth, makeFactory
 
@@ -58,6 +59,16 @@ class Bridge(SSHChannel):
     getHost = getPeer
 
 
+class Silent:
+    """Takes the connection and says nothing."""
+
+    def makeConnection(self, transport: Any) -> None:
+        transport.write(b"SSH-2.0-x\r\n")
+
+    def dataReceived(self, data: bytes) -> None:
+        """It says nothing."""
+
+
 @implementer(IUserInterface)
 class Typist:
     """Types the right password whenever it is asked for one."""
@@ -77,7 +88,7 @@ class Typist:
 class Way:
     """A login at "inner" by way of "outer"."""
 
-    def __init__(self, tmp_path: Path, known: dict[str, Key], inner: Any) -> None:
+    def __init__(self, tmp_path: Path, known: dict[str, Key], inner: Any, more: str = "") -> None:
         file = tmp_path / "known_hosts"
         file.write_bytes(
             b"".join(
@@ -89,7 +100,7 @@ class Way:
         config.write_text(
             f"Host *\n User alice\n UserKnownHostsFile {file}\n GlobalKnownHostsFile /dev/null\n"
             " StrictHostKeyChecking yes\n IdentityAgent none\n IdentityFile /nonexistent\n"
-            "Host inner\n ProxyJump outer\n"
+            f"Host inner\n ProxyJump outer\n{more}"
         )
         self.bridges: list[Bridge] = []
         self.outer = serverWith(OUTER_KEY)
@@ -174,15 +185,6 @@ def test_K6_a_strange_outer_server_carries_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["cut", "close", "disconnect"])
 def test_K6_the_outer_server_closes_in_the_middle(tmp_path: Path, how: str) -> None:
-    class Silent:
-        """Takes the connection and says nothing."""
-
-        def makeConnection(self, transport: Any) -> None:
-            transport.write(b"SSH-2.0-x\r\n")
-
-        def dataReceived(self, data: bytes) -> None:
-            """It says nothing."""
-
     way = Way(tmp_path, {"outer": OUTER_KEY, "inner": INNER_KEY}, Silent)
     assert not way.outcomes
     if how == "cut":
@@ -198,6 +200,22 @@ def test_K6_the_outer_server_closes_in_the_middle(tmp_path: Path, how: str) -> N
     assert ("jump host outer: " in str(way.outcome)) is (how != "close")
     assert way.reactor.pairs[0].ended
     assert not way.reactor.getDelayedCalls()
+
+
+def test_K6_time_is_up_whatever_the_outer_server_does(tmp_path: Path) -> None:
+    """One that answers no CLOSE does not make ConnectTimeout any longer."""
+
+    known = {"outer": OUTER_KEY, "inner": INNER_KEY}
+    way = Way(tmp_path, known, Silent, "Host inner\n ConnectTimeout 15\n")
+    send = way.outer.sendPacket
+    way.outer.sendPacket = lambda number, payload: (
+        None if number == MSG_CHANNEL_CLOSE else send(number, payload)
+    )
+    assert not way.outcomes
+    way.run()
+    assert isinstance(way.outcome, HandshakeFailed)
+    assert "ConnectTimeout" in str(way.outcome)
+    assert way.reactor.pairs[0].ended
 
 
 def test_K6_the_outer_server_refuses_to_connect(tmp_path: Path) -> None:

@@ -590,7 +590,8 @@ class _Attempt:
         self._dropAgent()
         if self._program is not None:
             self._program.end()
-        if self.via is not None and reason.check(error.ConnectionLost):
+        isWithAll = reason.check(error.ConnectionLost) and not reason.check(error.ConnectionAborted)
+        if self.via is not None and isWithAll:
             # It is about to be known why.
             self.via.closed.addCallback(lambda why: self._ended(transport, reason, why))
         else:

@@ -55,7 +55,7 @@ from limpet.ssh.forwarding.channels import (
 )
 from limpet.ssh.forwarding.client import SSHForwardingClient
 from limpet.ssh.forwarding.messages import hostBytes, packOpen_direct_tcpip
-from limpet.ssh.forwarding.streams import StreamChannel
+from limpet.ssh.forwarding.streams import OutgoingStream, StreamChannel
 from limpet.tunnels.dialing import connectTo, lookUp
 from limpet.tunnels.listening import addressesFor, listenOn
 from limpet.tunnels.serving import MAX_FORWARDING_CHANNELS
@@ -578,29 +578,12 @@ class Forwards:
 # ── the far side as an endpoint ───────────────────────────────────────────────────────────────
 
 
-class _Outgoing(StreamChannel):
+class _Outgoing(OutgoingStream):
     """A channel that carries a protocol to the far side."""
 
-    def __init__(self, *args: Any, **details: Any) -> None:
-        super().__init__(*args, **details)
-        self.outcome: Deferred[Any] = Deferred(lambda _: self.loseConnection())
-
-    def channelOpen(self, specificData: bytes) -> None:
-        if self.outcome.called:
-            self.loseConnection()
-            return
-        super().channelOpen(specificData)
-        self.outcome.callback(self.protocol)
-
-    def openFailed(self, reason: Any) -> None:
-        if self.outcome.called:
-            return
+    def notOpened(self, reason: Any) -> Exception:
         words = reason.value if isinstance(reason, ConchError) else "the connection is gone"
-        self.outcome.errback(ForwardFailed(f"the server does not connect: {shown(words)}"))
-
-    def closed(self) -> None:
-        if self.connected:
-            super().closed()
+        return ForwardFailed(f"the server does not connect: {shown(words)}")
 
 
 def _connect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.address import HostnameAddress
 from twisted.internet.task import Clock
 
 from limpet.client.errors import ConnectFailed
@@ -14,9 +15,9 @@ from limpet.error import ConchError
     "said", [b"Connection refused", b"inner port 22: Connection refused"], ids=["sshd", "limpet"]
 )
 def test_aRefusalNamesThePlaceOnce(said: bytes) -> None:
-    channel = TunnelChannel(Clock(), "outer", "inner", 22, None)
+    channel = TunnelChannel(None, "outer", HostnameAddress(b"inner", 22), Clock())
     failures: list[str] = []
-    channel.connected.addErrback(
+    channel.outcome.addErrback(
         lambda reason: failures.append(reason.trap(ConnectFailed) and reason.getErrorMessage())
     )
     channel.openFailed(ConchError(said, 2))

@@ -6,8 +6,14 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address, UNIXAddress
-from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.error import (
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+)
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
@@ -265,7 +271,6 @@ class TestStreams(LoggingTestCase):
             self.channel.pauseProducing()
             self.channel.dataReceived(b"not taken")
             getattr(self.channel, end)()
-            self.channel.remoteClosed = True
             self.channel.closed()
             assert self.protocol.lost == [ConnectionDone]
             assert self.protocol.pieces == []
@@ -273,12 +278,55 @@ class TestStreams(LoggingTestCase):
     def test_one_that_is_paused_gets_all_before_it_hears_of_an_end(self) -> None:
         self.channel.pauseProducing()
         self.channel.dataReceived(b"taken later")
-        self.channel.remoteClosed = True
         self.channel.closed()
         assert self.protocol.lost == []
         self.channel.resumeProducing()
         assert self.protocol.pieces == [b"taken later"]
         assert self.protocol.lost == [ConnectionDone]
+
+    def test_one_that_goes_with_its_connection_is_lost(self) -> None:
+        self.channel.conn = started()
+        self.channel.conn.serviceStopped()
+        self.channel.closed()
+        assert self.protocol.lost == [ConnectionLost]
+
+    def test_one_that_pauses_for_a_moment_is_given_nothing_within_that(self) -> None:
+        """As with TCP's transport: what it goes on with comes when it is done with what it has."""
+        depth = deepest = 0
+        receive = self.protocol.dataReceived
+
+        def received(data: bytes) -> None:
+            nonlocal depth, deepest
+            depth += 1
+            deepest = max(deepest, depth)
+            self.channel.pauseProducing()
+            self.channel.resumeProducing()
+            receive(data)
+            depth -= 1
+
+        self.protocol.dataReceived = received  # type: ignore[method-assign]
+        self.channel.pauseProducing()
+        self.channel.dataReceived(bytes(300_000) + b"end")
+        self.channel.resumeProducing()
+        assert b"".join(self.protocol.pieces) == bytes(300_000) + b"end"
+        assert deepest == 1
+
+    def test_one_that_aborts_does_not_wait_for_the_far_side(self) -> None:
+        clock = self.channel.reactor = Clock()
+        self.channel.pauseProducing()
+        self.channel.dataReceived(b"not taken")
+        self.channel.abortConnection()
+        assert self.protocol.lost == []
+        clock.advance(0)
+        assert self.protocol.lost == [ConnectionAborted]
+        self.channel.closed()
+        assert self.protocol.lost == [ConnectionAborted]
+        assert self.protocol.pieces == []
+
+    def test_the_end_of_one_direction_is_the_end_to_one_that_knows_no_halves(self) -> None:
+        self.channel.eofReceived()
+        assert self.protocol.lost == [ConnectionDone]
+        assert self.channel.disconnecting
 
     def test_what_comes_meanwhile_overtakes_nothing(self) -> None:
         self.channel.pauseProducing()

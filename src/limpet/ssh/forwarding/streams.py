@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
@@ -54,6 +55,7 @@ class StreamChannel(SSHChannel):
         self._peer = peer
         self._host = host
         self._waiting = OutboundBuffer()
+        self._isDelivering = False
         self._eofWaits = False
         self._reason: Exception | None = None
         self._isOver = False
@@ -67,7 +69,7 @@ class StreamChannel(SSHChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Give the protocol its data; keep it while it is paused, at most one window."""
-        if self.inputPaused or self._waiting:
+        if self.inputPaused or self._waiting or self._isDelivering:
             self._waiting.append(data)
         elif not self._isOver:
             self.protocol.dataReceived(data)
@@ -79,8 +81,12 @@ class StreamChannel(SSHChannel):
 
     def closed(self) -> None:
         """The channel is gone: the protocol hears of it behind the data."""
-        done = self.remoteClosed and not getattr(self.conn, "_stopped", False)
-        self._reason = ConnectionDone() if done else ConnectionLost()
+        isWithAll = getattr(self.conn, "_stopped", False)
+        self._end(ConnectionLost() if isWithAll else ConnectionDone())
+
+    def _end(self, reason: Exception) -> None:
+        if self._reason is None:
+            self._reason = reason
         if self.disconnecting:
             # It has ended the connection itself, and takes nothing more.
             self._waiting.clear()
@@ -92,8 +98,14 @@ class StreamChannel(SSHChannel):
         self._deliver()
 
     def _deliver(self) -> None:
-        while self._waiting and not self.inputPaused and not self._isOver:
-            self.protocol.dataReceived(self._waiting.take(DELIVERED_AT_ONCE))
+        if self._isDelivering:
+            return  # the loop below goes on
+        self._isDelivering = True
+        try:
+            while self._waiting and not self.inputPaused and not self._isOver:
+                self.protocol.dataReceived(self._waiting.take(DELIVERED_AT_ONCE))
+        finally:
+            self._isDelivering = False
         if self._waiting or self._isOver or (self.inputPaused and self._reason is None):
             return
         if self._eofWaits:
@@ -102,6 +114,8 @@ class StreamChannel(SSHChannel):
             if halfCloseable is not None:
                 halfCloseable.readConnectionLost()
             elif self._reason is None:
+                # As of TCP's transport, the end of one direction is the end to such a protocol.
+                self._reason = ConnectionDone()
                 self.loseConnection()
         if self._reason is not None and not self._isOver:
             self._isOver = True
@@ -114,6 +128,12 @@ class StreamChannel(SSHChannel):
         """Close the channel behind all that was written."""
         self.disconnecting = True
         super().loseConnection()
+
+    def abortConnection(self) -> None:
+        """Close the channel at once; the protocol need not wait for the far side's word."""
+        super().abortConnection()
+        if self.reactor is not None:
+            self.reactor.callLater(0, self._end, ConnectionAborted())
 
     def loseWriteConnection(self) -> None:
         """Say that no more comes, behind all that was written; the far side may go on."""
@@ -144,3 +164,44 @@ class StreamChannel(SSHChannel):
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
         """The SSH connection has its own."""
+
+
+class OutgoingStream(StreamChannel):
+    """One that this end asks for: a subclass has the words for a failure.
+
+    Attributes:
+        outcome: A Deferred that fires with the protocol once it is connected; it fails with what
+            `notOpened` gives. It may be cancelled, which closes the channel.
+    """
+
+    def __init__(self, *args: Any, **details: Any) -> None:
+        super().__init__(*args, **details)
+        self.outcome: Deferred[Any] = Deferred(lambda _: self.loseConnection())
+
+    def channelOpen(self, specificData: bytes) -> None:
+        """Connect the protocol, if somebody still waits for it."""
+        if self.outcome.called:
+            self.loseConnection()
+            return
+        super().channelOpen(specificData)
+        self.outcome.callback(self.protocol)
+
+    def openFailed(self, reason: Any) -> None:
+        """The far side does not open it."""
+        if not self.outcome.called:
+            self.outcome.errback(self.notOpened(reason))
+
+    def notOpened(self, reason: Any) -> Exception:
+        """What `outcome` fails with.
+
+        Args:
+            reason: As for `SSHChannel.openFailed`.
+        """
+        raise NotImplementedError
+
+    def closed(self) -> None:
+        """The channel is gone; the protocol hears of it, if it was connected."""
+        if self.connected:
+            super().closed()
+        else:
+            self.openFailed(ConnectionLost())
