@@ -18,7 +18,7 @@ from limpet._reactor import getReactor
 from limpet.client.askpass import askpassOf
 from limpet.client.config import ClientConfig, loadClientConfig
 from limpet.client.connecting import ClientConnection, connect
-from limpet.client.errors import ClientError
+from limpet.client.errors import ClientError, shown
 from limpet.client.filecopy import RemoteFiles, openSFTP
 from limpet.client.filecopy.pipes import spawnSFTP
 from limpet.client.filecopy.problems import LOST, reasonOf
@@ -80,7 +80,11 @@ class Transfers:
             ClientError: It did not come about.
         """
         if self.transfer.command is not None:
-            return self.thread.call(self._openCommand, shlex.split(self.transfer.command))
+            try:
+                words = shlex.split(self.transfer.command)
+            except ValueError as failure:
+                raise ClientError(f"-D {shown(self.transfer.command)!r}: {failure}") from None
+            return self.thread.call(self._openCommand, words)
         config = self._configure(place)
         return self.thread.call(self._open, config)
 
@@ -123,7 +127,11 @@ class Transfers:
         return self._prepared(await RemoteFiles.of(client, self.thread.reactor))
 
     async def _openCommand(self, command: list[str]) -> RemoteFiles:
-        client = spawnSFTP(self.thread.reactor, command, self._serverSays)
+        try:
+            client = spawnSFTP(self.thread.reactor, command, self._serverSays)
+        except (OSError, IndexError) as failure:
+            why = failure.strerror if isinstance(failure, OSError) else "it names no program"
+            raise ClientError(f"cannot start {shown(' '.join(command))!r} (-D): {why}") from None
         return self._prepared(await RemoteFiles.of(client, self.thread.reactor))
 
     def _prepared(self, files: RemoteFiles) -> RemoteFiles:

@@ -149,6 +149,26 @@ def test_withoutStandardStreamsItEndsAsItWouldWithThem(
     assert result.returncode == status
 
 
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("sftp-server '", '-D "sftp-server \'": No closing quotation'),
+        ("/nowhere/sftp-server -e", "cannot start '/nowhere/sftp-server -e' (-D): No such file"),
+        (" ", "cannot start '' (-D): it names no program"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "status", "arguments"), [("sftp", 255, [":"]), ("cp", 1, ["host:a", "b"])]
+)
+def test_aServerProgramThatCannotBeStarted(
+    tmp_path: Path, name: str, status: int, arguments: list[str], command: str, why: str
+) -> None:
+    result = limpet(tmp_path, name, "-D", command, *arguments)
+    assert result.returncode == status
+    assert why in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_anUnknownCommandOrOption(tmp_path: Path) -> None:
     for arguments in (["juggle"], ["serve", "--colour"], ["keygen", "-b", "many"]):
         assert limpet(tmp_path, *arguments).returncode == 2
