@@ -111,6 +111,7 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         self.notTried: dict[bytes, list[str]] = {}
         self.agent: Any = None
         self.preferredOrder = self._configuredOrder()
+        self.submethods = ",".join(config.kbdInteractiveDevices).encode("utf-8", "surrogateescape")
         self._connectAgent = connectAgent
         self._identities: list[Identity] | None = None
         self._passwordPrompts = 0

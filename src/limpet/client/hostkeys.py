@@ -53,7 +53,12 @@ from limpet.core.revokedkeys import MAX_FILE_LENGTH as MAX_REVOKED_LENGTH
 from limpet.core.revokedkeys import Revocations, RevokedKeysError, parseRevokedKeys
 from limpet.crypto.certificates import Certificate
 from limpet.crypto.errors import BadKeyError, CertificateRejected
-from limpet.crypto.fingerprints import FingerprintFormats, displayFingerprint, fingerprint
+from limpet.crypto.fingerprints import (
+    FingerprintFormats,
+    displayFingerprint,
+    fingerprint,
+    randomArt,
+)
 from limpet.crypto.key import Key
 from limpet.crypto.keyformats import publicblob
 from limpet.crypto.signatures import CERTIFICATE_ALGORITHMS, HOST_KEY_ALGORITHMS
@@ -191,6 +196,16 @@ def readRevokedKeys(path: str) -> Revocations:
         raise HostKeyRefused(f"RevokedHostKeys: {path}: {failure}") from None
 
 
+def hostKeyTokens(config: ClientConfig, name: bytes, keyBlob: bytes | None) -> dict[str, str]:
+    """What the tokens about a host key stand for, in commands of the configuration."""
+    tokens = {"H": os.fsdecode(name), "I": "NONE", "f": "NONE", "K": "NONE", "t": "NONE"}
+    if keyBlob is not None:
+        tokens["K"] = base64.b64encode(keyBlob).decode("ascii")
+        tokens["f"] = fingerprintOf(config, keyBlob)
+        tokens["t"] = shown(Reader(keyBlob).string())
+    return tokens
+
+
 def askKnownHostsCommand(
     config: ClientConfig, reason: str, name: bytes, keyBlob: bytes | None = None
 ) -> tuple[list[KnownHost], list[str]]:
@@ -207,11 +222,7 @@ def askKnownHostsCommand(
     """
     if config.knownHostsCommand is None:
         return [], []
-    tokens = {"H": os.fsdecode(name), "I": reason, "f": "NONE", "K": "NONE", "t": "NONE"}
-    if keyBlob is not None:
-        tokens["K"] = base64.b64encode(keyBlob).decode("ascii")
-        tokens["f"] = fingerprintOf(config, keyBlob)
-        tokens["t"] = shown(Reader(keyBlob).string())
+    tokens = hostKeyTokens(config, name, keyBlob) | {"I": reason}
     try:
         data = _output(config.arguments(config.knownHostsCommand, tokens))
         found, bad = parseKnownHosts(data, "KnownHostsCommand")
@@ -275,7 +286,9 @@ def preferredHostKeyAlgorithms(config: ClientConfig) -> list[bytes]:
     """
     entries, _ = readKnownHosts(_files(config))
     name = hostKeyName(config)
-    entries.extend(askKnownHostsCommand(config, "ORDER", name)[0])
+    # Without its port, as `ssh` asks at this point.
+    asked = lookupName(config.hostKeyAlias or config.hostName)
+    entries.extend(askKnownHostsCommand(config, "ORDER", asked)[0])
     known = [] if config.hostKeyAlgorithmsGiven else knownTypes(entries, name)
     return orderedAlgorithms(
         config.hostKeyAlgorithms,
@@ -467,6 +480,9 @@ def _decide(config: ClientConfig, check: HostKeyCheck, address: str | None, ui: 
     if check.verdict is Verdict.CHANGED:
         raise HostKeyRefused(_changedText(config, check))
     if check.verdict is Verdict.KNOWN:
+        if config.visualHostKey:
+            words = f"The host key is {_print(config, check)}\n{_picture(config, check.key)}"
+            ui.warn(_line(words))
         vouches = "an authority vouches for it" if check.certified else "it is known"
         follow(ui, STEPS, f"{shown(config.host)}: {vouches}: {check.entry}")
         return True
@@ -568,6 +584,11 @@ def _print(config: ClientConfig, check: HostKeyCheck) -> str:
     return fingerprintOf(config, check.key.blob())
 
 
+def _picture(config: ClientConfig, key: Key) -> str:
+    """The key as a picture (VisualHostKey)."""
+    return randomArt(key.blob(), f"{_typeName(key)} {key.size()}", config.fingerprintHash)
+
+
 def _typeName(key: Key) -> str:
     return {"EC": "ECDSA", "Ed25519": "ED25519"}.get(key.type(), key.type())
 
@@ -581,7 +602,8 @@ def _question(config: ClientConfig, check: HostKeyCheck, address: str | None) ->
     return (
         f"{shown(check.name)}{where} is not known here, and nobody vouches for its key.\n"
         f"The fingerprint of its {_typeName(check.key)} key is {_print(config, check)}.\n"
-        "Is this the right key, and may it be remembered (yes/no)? "
+        + (f"{_picture(config, check.key)}\n" if config.visualHostKey else "")
+        + "Is this the right key, and may it be remembered (yes/no)? "
     )
 
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from subprocess import DEVNULL, call
 from typing import Any, NoReturn
 
 from twisted.internet import defer
@@ -42,7 +43,7 @@ from limpet.client.connecting import ClientConnection, connect
 from limpet.client.errors import ClientError, RequestRefused, shown
 from limpet.client.escapes import Escape, EscapeReader
 from limpet.client.interaction import NobodyToAsk
-from limpet.client.names import systemLookUp
+from limpet.client.names import aside, systemLookUp
 from limpet.client.terminal import (
     RawTerminal,
     TerminalInterface,
@@ -56,6 +57,9 @@ from limpet.scripts.sshoptions import USAGE, Invocation, Usage, parse
 
 GOODBYE_SECONDS = 2.0
 """How long the end of the connection may take after the session has ended."""
+
+POST_QUANTUM = (b"mlkem", b"sntrup")
+"""What the names of key exchanges begin with, or hold, that withstand a quantum computer."""
 
 FORWARDINGS_CHECK_SECONDS = 0.2
 """How often a client whose session has ended looks whether forwarded connections are left."""
@@ -75,6 +79,9 @@ def run(arguments: Sequence[str]) -> NoReturn:
         if str(mistake):
             messages.say(str(mistake))
         messages.write(USAGE)
+    except KeyboardInterrupt:
+        # Before there is a reactor, which takes the signal itself.
+        messages.say("ended by SIGINT", Loudness.VERBOSE)
     except Exception as bug:  # noqa: BLE001 whatever it is: 1 would be the command's status
         messages.say(f"this is a bug in Limpet: {type(bug).__name__}: {bug}")
     leave(OWN_FAILURE)
@@ -296,10 +303,10 @@ class Login:
         self._describe(connection)
         self._lendAgent(connection)
         if not (config.localForwards or config.remoteForwards or config.dynamicForwards):
-            self._proceed()
+            self._prepare(connection)
             return
         starting = self._startForwards(connection)
-        starting.addCallbacks(lambda _: self._proceed(), self._notForwarded)
+        starting.addCallbacks(lambda _: self._prepare(connection), self._notForwarded)
         starting.addErrback(self._bug)
 
     def _lendAgent(self, connection: ClientConnection) -> None:
@@ -346,6 +353,26 @@ class Login:
             self._messages.say(reason.getErrorMessage(), Loudness.ERROR)
             self._finish(OWN_FAILURE)
 
+    def _prepare(self, connection: ClientConnection) -> None:
+        """Run the LocalCommand, if there is one, and go on when it has ended."""
+        command = self._config.localCommand
+        if command is None:
+            self._proceed()
+            return
+        from limpet.client.hostkeys import hostKeyName, hostKeyTokens
+
+        tokens = hostKeyTokens(
+            self._config, hostKeyName(self._config), connection.transport.hostKeyBlob
+        )
+        arguments = self._config.arguments(command, tokens | {"T": "NONE"})
+        running = aside(self._reactor, partial(call, arguments, stdin=DEVNULL))
+
+        def notRun(reason: Failure) -> None:
+            reason.trap(OSError)
+            self._tell(f"LocalCommand: {arguments[0]}: {reason.getErrorMessage()}")
+
+        running.addErrback(notRun).addCallback(lambda _: self._proceed()).addErrback(self._bug)
+
     def _proceed(self) -> None:
         """All is prepared: run what was asked for."""
         if self._isOver:
@@ -367,6 +394,14 @@ class Login:
             f"the server is {shown(transport.otherVersionString)}",
             Loudness.VERBOSE,
         )
+
+        if self._config.warnWeakCrypto and not any(
+            word in (transport.kexAlg or b"") for word in POST_QUANTUM
+        ):
+            self._tell(
+                f"keys are exchanged by {shown(transport.kexAlg or b'')}, which a quantum computer"
+                " may break one day: what is recorded now could be read then (WarnWeakCrypto)"
+            )
 
     def _goToBackground(self) -> None:
         """Let the shell go on: a child has all that is open, and the parent ends with success."""

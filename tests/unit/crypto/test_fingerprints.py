@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from limpet.crypto.errors import BadFingerPrintFormat
-from limpet.crypto.fingerprints import FingerprintFormats, displayFingerprint, fingerprint
+from limpet.crypto.fingerprints import (
+    FingerprintFormats,
+    displayFingerprint,
+    fingerprint,
+    randomArt,
+)
 
 BLOB = (
     bytes.fromhex("0000000b7373682d65643235353139") + bytes.fromhex("00000020") + bytes(range(32))
@@ -30,3 +35,35 @@ def test_display() -> None:
 def test_anyOtherFormat(other: object) -> None:
     with pytest.raises(BadFingerPrintFormat):
         fingerprint(BLOB, other)  # type: ignore[arg-type]
+
+
+PICTURE = [
+    "+--[ED25519 256]--+",
+    "| .oOo=oo  E +.+=+|",
+    "|  + *.+.   o +.o.|",
+    "| .   .. . .  .o+ |",
+    "|       . . +. ...|",
+    "|        S =o. .  |",
+    "|       o oo..  . |",
+    "|        .oo=o .  |",
+    "|        oo=oo.   |",
+    "|         o.o..   |",
+    "+----[SHA256]-----+",
+]
+
+
+class TestPictures:
+    """As `ssh-keygen -lv` draws them; tests/interop compares further ones."""
+
+    def test_a_key(self) -> None:
+        assert randomArt(BLOB, "ED25519 256").split("\n") == PICTURE
+
+    def test_a_title_that_is_too_long_loses_its_end(self) -> None:
+        first, *_, last = randomArt(b"", "ECDSA-SK-AND-SO 256", "md5").split("\n")
+        assert first == "+[ECDSA-SK-AND-SO]+"
+        assert last == "+------[MD5]------+"
+
+    def test_a_walk_that_goes_to_one_corner_stays_in_the_field(self) -> None:
+        lines = randomArt(b"", "x").split("\n")
+        assert len(lines) == 11
+        assert {len(line) for line in lines} == {19}

@@ -113,9 +113,11 @@ class SSHUserAuthClient(SSHService):
         lastAuth: The method that was tried last.
         banner: What the server wanted shown, as `bannerReceived` had it, all together.
         provedIdentity: Whether anything has been shown that the server could have checked.
+        submethods: What is asked for in keyboard-interactive, joined by commas; the server decides.
     """
 
     name = b"ssh-userauth"
+    submethods: bytes = b""
     preferredOrder: list[bytes] = [
         authentication.PUBLIC_KEY,
         authentication.PASSWORD,
@@ -540,11 +542,11 @@ class SSHUserAuthClient(SSHService):
     # ── keyboard-interactive ──────────────────────────────────────────────────────────────────
 
     def auth_keyboard_interactive(self) -> bool:
-        """Ask to be asked (RFC 4256): string language tag, string submethods, both empty."""
+        """Ask to be asked (RFC 4256): string language tag, which is empty, string submethods."""
         if not self.transport.isEncrypted("out"):
             return False
         self._wasAsked = False
-        self.askForAuth(authentication.KEYBOARD_INTERACTIVE, NS(b"") + NS(b""))
+        self.askForAuth(authentication.KEYBOARD_INTERACTIVE, NS(b"") + NS(self.submethods))
         return True
 
     def ssh_USERAUTH_PK_OK_keyboard_interactive(self, packet: bytes) -> Any:
