@@ -7,7 +7,7 @@ are names (`checkName`) can match; a dot at the start matches a dot alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from limpet.client.filecopy import names
 
@@ -37,31 +37,66 @@ def hasWildcard(pattern: bytes) -> bool:
     return re.search(rb"[*?\[]", re.sub(rb"\\.", b"", pattern, flags=re.DOTALL)) is not None
 
 
-def compiled(pattern: bytes) -> re.Pattern[bytes]:
-    """A regular expression for one component."""
-    return re.compile(_expression(pattern), re.DOTALL)
+class Component:
+    """One component of a pattern, to be held against names.
+
+    It costs at most length times length: a server chooses the names, and a regular expression of a
+    few `*` would take years for one of them (attacks.md F7).
+
+    Args:
+        pattern: The component.
+    """
+
+    def __init__(self, pattern: bytes) -> None:
+        self._takesHidden = pattern[:1] == b"."
+        # What each place of a name may be; None for any number of places.
+        self._places = list(_places(pattern))
+
+    def match(self, name: bytes) -> bool:
+        """Whether the name, all of it, is as the pattern says."""
+        if name[:1] == b"." and not self._takesHidden:
+            return False
+        places = self._places
+        at = seen = resume = 0
+        star = -1
+        while seen < len(name):
+            place = places[at] if at < len(places) else _NOTHING
+            if place is None:
+                star, resume = at, seen
+                at += 1
+            elif name[seen] in place:
+                at += 1
+                seen += 1
+            elif star >= 0:
+                # What an earlier star could have taken, the latest one can take too.
+                resume += 1
+                seen, at = resume, star + 1
+            else:
+                return False
+        return all(place is None for place in places[at:])
 
 
-def _expression(pattern: bytes) -> bytes:
-    pieces = [] if pattern[:1] == b"." else [rb"(?!\.)"]
+_ALL = frozenset(range(256))
+_NOTHING: frozenset[int] = frozenset()
+
+
+def _places(pattern: bytes) -> Iterator[frozenset[int] | None]:
     at = 0
     while at < len(pattern):
         character = pattern[at : at + 1]
         at += 1
         if character == b"*":
-            if not pieces or pieces[-1] != b".*":
-                pieces.append(b".*")
+            yield None
         elif character == b"?":
-            pieces.append(b".")
+            yield _ALL
         elif character == b"[" and (end := _endOfSet(pattern, at)) > 0:
-            pieces.append(_set(pattern[at:end]))
+            yield _set(pattern[at:end])
             at = end + 1
         else:
             if character == b"\\" and at < len(pattern):
                 character = pattern[at : at + 1]
                 at += 1
-            pieces.append(re.escape(character))
-    return b"".join(pieces) + rb"\Z"
+            yield frozenset(character)
 
 
 def _endOfSet(pattern: bytes, at: int) -> int:
@@ -70,7 +105,7 @@ def _endOfSet(pattern: bytes, at: int) -> int:
     return pattern.find(b"]", first + 1)
 
 
-def _set(content: bytes) -> bytes:
+def _set(content: bytes) -> frozenset[int]:
     negated = content[:1] in (b"!", b"^")
     content = content[1:] if negated else content
     members: set[int] = set()
@@ -83,10 +118,7 @@ def _set(content: bytes) -> bytes:
         else:
             members.add(low)
             at += 1
-    if not members:  # a range that runs backwards
-        return b"." if negated else b"(?!)"
-    inside = b"".join(b"\\x%02x" % member for member in sorted(members))
-    return (b"[^%b]" if negated else b"[%b]") % inside
+    return _ALL - members if negated else frozenset(members)
 
 
 async def expand(
@@ -107,11 +139,11 @@ async def expand(
         if not hasWildcard(part):
             found = [names.join(path, unquoted(part)) for path in found]
             continue
-        expression = compiled(part)
+        component = Component(part)
         deeper: list[bytes] = []
         for path in found:
             for name in await namesIn(path):
-                if expression.match(name):
+                if component.match(name):
                     deeper.append(names.join(path, name))
         found = sorted(deeper)[:MAX_MATCHES]
     if not parts or not hasWildcard(parts[-1]):

@@ -49,7 +49,7 @@ def test_a_quoted_name_matches_itself_and_is_no_wildcard(name: bytes) -> None:
     pattern = globbing.quoted(name)
     assert not globbing.hasWildcard(pattern)
     assert globbing.unquoted(pattern) == name
-    assert globbing.compiled(pattern).match(name) or name.startswith(b".")
+    assert globbing.Component(pattern).match(name) or name.startswith(b".")
 
 
 @given(
@@ -57,5 +57,12 @@ def test_a_quoted_name_matches_itself_and_is_no_wildcard(name: bytes) -> None:
     st.text("ab-]![*?", min_size=1, max_size=6),
 )
 def test_without_backslashes_it_agrees_with_fnmatch(pattern: str, name: str) -> None:
-    matches = globbing.compiled(pattern.encode()).match(name.encode()) is not None
+    matches = globbing.Component(pattern.encode()).match(name.encode())
     assert matches == fnmatch.fnmatchcase(name, pattern)
+
+
+def test_F7_a_name_that_nearly_matches_costs_no_more_than_its_length() -> None:
+    """A server could name a file so that a pattern of seven stars was at it for years."""
+    component = globbing.Component(b"*a" * 7 + b"*b")
+    assert not component.match(b"a" * 255)
+    assert component.match(b"a" * 254 + b"b")
