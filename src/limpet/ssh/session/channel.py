@@ -24,7 +24,11 @@ from limpet.interfaces import (
     ISubsystemProgram,
 )
 from limpet.ssh.channel import SSHChannel
-from limpet.ssh.session.process import SSHSessionProcessProtocol, SubsystemProcessProtocol
+from limpet.ssh.session.process import (
+    END_OF_WRITE,
+    SSHSessionProcessProtocol,
+    SubsystemProcessProtocol,
+)
 from limpet.ssh.session.requests import parseRequest_pty_req, parseRequest_window_change
 from limpet.ssh.session.signals import signalNumber
 from limpet.ssh.session.wrappers import wrapProcessProtocol, wrapProtocol
@@ -266,10 +270,29 @@ class SSHSession(SSHChannel):
         return self._attempt("signal", start)
 
     def requestReceived(self, requestType: bytes, data: bytes) -> Any:
-        """The client asks for something; `auth-agent-req@openssh.com` is `request_agent` here."""
+        """The client asks for something; `auth-agent-req@openssh.com` is `request_agent` here, and
+        `eow@openssh.com` is `request_eow`."""
         if requestType == AGENT_REQUEST:
             return self.request_agent(data)
+        if requestType == END_OF_WRITE:
+            return self.request_eow(data)
         return super().requestReceived(requestType, data)
+
+    def request_eow(self, data: bytes) -> int:
+        """Nobody reads the program's output any more, as in `ssh host yes | head`. Body: nothing.
+
+        It is told as by any pipe whose reader has gone. Its standard error and its status still go
+        to the client, which would never grant window for the output that waited before them.
+        """
+        self._outbound.clear()
+        self.write = self._writeNothing  # type: ignore[method-assign]
+        if isinstance(self.client, SSHSessionProcessProtocol):
+            self.client.outputUnwanted()
+        self._resumeOutput()
+        return 1
+
+    def _writeNothing(self, data: bytes | str) -> None:
+        """What `write` is when nobody reads it."""
 
     def request_agent(self, data: bytes) -> int:
         """Lend the program the client's agent. Body: nothing (OpenSSH's PROTOCOL.agent).

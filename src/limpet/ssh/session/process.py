@@ -25,6 +25,9 @@ from limpet.ssh.session.signals import namelessSignal, signalNames
 from limpet.wire.numbers import EXTENDED_DATA_STDERR
 from limpet.wire.requests import ExitSignal, ExitStatus
 
+END_OF_WRITE = b"eow@openssh.com"
+"""OpenSSH's word that its sender cannot write what it gets any more (its PROTOCOL, section 2.1)."""
+
 
 @implementer(ITransport, IConsumer, IPushProducer)
 class SSHSessionProcessProtocol(ProcessProtocol):
@@ -89,6 +92,15 @@ class SSHSessionProcessProtocol(ProcessProtocol):
 
     def inConnectionLost(self) -> None:
         """The program closed its input; it may well go on to write."""
+
+    def outputUnwanted(self) -> None:
+        """The client reads no more of the program's standard output, which therefore is closed.
+
+        Not that of a terminal, which is its input and standard error as well.
+        """
+        close = getattr(self.transport, "closeStdout", None)
+        if close is not None and not getattr(self.transport, "isTerminal", False):
+            close()
 
     def outConnectionLost(self) -> None:
         """The program closed its standard output; EOF follows when both outputs are closed."""

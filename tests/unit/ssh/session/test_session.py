@@ -325,6 +325,61 @@ class TestBackPressure(Base):
         ]
 
 
+class TestTheEndOfReading(Base):
+    """eow@openssh.com: the client cannot write what it gets any more."""
+
+    window = 4
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.execute()
+        self.child = self.user.child
+        self.child.closeStdout = lambda: self.child.calls.append("closeStdout")
+        self.child.calls.clear()
+
+    def test_a_client_that_reads_no_more_closes_the_programs_output(self) -> None:
+        self.child.proto.outReceived(b"1234waits for ever")
+        assert self.connection.transport.sent() == ["DATA 1234"]
+        assert self.request(b"eow@openssh.com") == ["SUCCESS"]
+        assert self.child.calls == ["pause", "closeStdout", "resume"]
+        self.child.proto.outReceived(b"more")
+        self.session.addWindowBytes(2)
+        self.child.proto.errReceived(b"ab")
+        self.child.end(1)
+        assert self.connection.transport.sent() == [
+            "EXTENDED_DATA ab",
+            "EOF",
+            "REQUEST exit-status",
+            "CLOSE",
+        ]
+
+    def test_standard_error_that_waits_still_comes(self) -> None:
+        self.child.proto.outReceived(b"12345")
+        self.child.proto.errReceived(b"abc")
+        self.request(b"eow@openssh.com")
+        self.session.addWindowBytes(3)
+        assert self.connection.transport.sent() == ["EXTENDED_DATA abc"]
+
+    def test_a_terminal_stays_open(self) -> None:
+        self.child.isTerminal = True
+        self.request(b"eow@openssh.com")
+        assert self.child.calls == []
+        self.child.proto.outReceived(b"1")
+        assert self.connection.transport.sent() == []
+
+    def test_a_client_that_says_so_before_and_after_all(self) -> None:
+        """Without a program, twice, and when the channel is closed."""
+        other = opened(
+            self.connection, SSHSession(localWindow=20, avatar=User()), channelType=b"session"
+        )
+        self.connection.transport.sent()
+        for _ in range(2):
+            self.connection.ssh_CHANNEL_REQUEST(requestMessage(other.id, b"eow@openssh.com"))
+        assert self.connection.transport.sent() == ["SUCCESS", "SUCCESS"]
+        self.child.end(0)
+        self.request(b"eow@openssh.com")
+
+
 class TestTheEndOfAProgram(Base):
     def ended(self, reason: Any) -> list[bytes]:
         """The bodies of the statuses that were sent; the channel is closed afterwards."""
