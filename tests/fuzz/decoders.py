@@ -547,7 +547,6 @@ def obeyKeys(data: bytes) -> None:
     for number, told in mistakes:
         assert number
         assert told.isprintable()
-    authorizedkeys.matchKey(keys, ED25519.blob())
 
 
 def judgeHosts(data: bytes) -> None:
@@ -1015,7 +1014,6 @@ HARNESSES: tuple[Harness, ...] = (
         (
             authorizedkeys.parseAuthorizedKeys,
             authorizedkeys.parseLine,
-            authorizedkeys.matchKey,
             restricting.allowsChannel,
             restricting.allowsGlobalRequest,
             restricting.allowsRequest,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import binascii
 import datetime
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -528,8 +528,3 @@ def parseAuthorizedKeys(data: bytes) -> tuple[list[AuthorizedKey], list[tuple[in
         if key is not None:
             keys.append(key)
     return keys, problems
-
-
-def matchKey(keys: Iterable[AuthorizedKey], keyBlob: bytes) -> list[AuthorizedKey]:
-    """The entries for logging in with exactly this key; authorities are not among them."""
-    return [key for key in keys if not key.options.isAuthority and key.keyBlob == keyBlob]

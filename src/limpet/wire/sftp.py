@@ -93,9 +93,6 @@ FX_OP_UNSUPPORTED = 8
 FX_FILE_ALREADY_EXISTS = 11
 """From version 6 on; version 3 has FX_FAILURE for it, and some clients know no other."""
 
-LAST_CODE = FX_OP_UNSUPPORTED
-"""The largest code that version 3 knows."""
-
 STATUS_TEXTS: dict[int, bytes] = {
     FX_OK: b"Success",
     FX_EOF: b"End of file",

@@ -18,7 +18,6 @@ from limpet.core.authorizedkeys import (
     ForwardTarget,
     KeyOptions,
     Restrictions,
-    matchKey,
     parseAuthorizedKeys,
     parseExpiry,
     parseLine,
@@ -132,7 +131,6 @@ def test_authority() -> None:
     key = parsed(b'cert-authority,principals="alice,admin"')
     assert key.options.isAuthority
     assert key.options.principals == (b"alice", b"admin")
-    assert matchKey([key, *parseAuthorizedKeys(KEY)[0]], BLOB) == parseAuthorizedKeys(KEY)[0]
 
 
 def test_securityKeyOptions() -> None:

@@ -14,11 +14,6 @@ class BadToken(ValueError):
     """A token that does not exist there; the message says which do."""
 
 
-HOSTNAME_TOKENS = "h"
-PROXY_TOKENS = "hnpr"
-GENERAL_TOKENS = "CdhijkLlnpru"
-
-
 def connectionHash(localHost: str, host: str, port: str, user: str, jump: str) -> str:
     """What `%C` stands for: a name for the connection that says nothing about it."""
     text = localHost + host + port + user + jump

@@ -227,13 +227,15 @@ class SSHAgentServer(Protocol):
 
     def agentc_REQUEST_IDENTITIES(self, data: bytes) -> None:
         """List the keys. Body: nothing."""
-        identities = self.keyStore.identities(self.bindings, self._now())
-        body = wire.encodeIdentities(identities)
-        while len(body) + 1 > wire.MAX_MESSAGE_LENGTH:
-            # Certificates may be long. What no client would take is not sent.
-            identities.pop()
-            body = wire.encodeIdentities(identities)
-        self.sendResponse(wire.AGENT_IDENTITIES_ANSWER, body)
+        listed: list[tuple[bytes, bytes]] = []
+        room = wire.MAX_MESSAGE_LENGTH - 5  # the message's type, and how many there are
+        for blob, comment in self.keyStore.identities(self.bindings, self._now()):
+            room -= 8 + len(blob) + len(comment)
+            if room < 0:
+                # Certificates may be long. What no client would take is not sent.
+                break
+            listed.append((blob, comment))
+        self.sendResponse(wire.AGENT_IDENTITIES_ANSWER, wire.encodeIdentities(listed))
 
     def agentc_SIGN_REQUEST(self, data: bytes) -> Deferred[None] | None:
         """Sign. Body: string key blob, string data, uint32 flags."""

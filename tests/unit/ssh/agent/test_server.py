@@ -9,15 +9,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
+from limpet.core.agentkeys import HeldKey
 from limpet.core.framing import packFrame
 from limpet.error import MissingKeyStoreError
 from limpet.ssh.agent import AgentRefused, SSHAgentClient, SSHAgentFactory, SSHAgentServer
 from limpet.ssh.agent.server import REQUESTS_PER_TURN
+from limpet.testing import Pair
 from limpet.wire import agent as wire
 from limpet.wire.fields import NS
 from tests.agents import Joined, login
 from tests.keymaking import allKeys, makeCertificate, makeKey
-from tests.pair.harness import Pair
 
 KEY = makeKey()
 
@@ -157,6 +158,25 @@ class TestKeys:
         joined.factory.stopFactory()
         assert not joined.factory.keys
         assert not joined.clock.getDelayedCalls()
+
+    def test_no_more_are_listed_than_a_client_takes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        joined = Joined()
+        size = 8 + 40 + 1024
+        for number in range(400):
+            blob = b"%040d" % number
+            joined.factory.keys[blob] = HeldKey(KEY, b"c" * 1024)
+        encoded: list[int] = []
+        real = wire.encodeIdentities
+
+        def encode(identities: Any) -> bytes:
+            encoded.append(len(identities))
+            return real(identities)
+
+        monkeypatch.setattr(wire, "encodeIdentities", encode)
+        listed = joined.outcome(joined.agent.requestIdentities())
+        assert len(listed) == (wire.MAX_MESSAGE_LENGTH - 5) // size
+        assert listed[-1] == (b"%040d" % (len(listed) - 1), b"c" * 1024)
+        assert encoded == [len(listed)]
 
 
 class TestTheStream:
