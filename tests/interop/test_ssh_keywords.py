@@ -203,6 +203,18 @@ class TestTheConnection:
         # At the login as bulk, then as a terminal.
         assert re.findall(rb"^(\d+)\r?$", done.stderr, re.MULTILINE) == [b"32", b"72"]
 
+    def test_a_proxy_may_pass_the_connection_on(self, sshd: Host) -> None:
+        nc = requirePeer("nc")
+        given = options(ProxyCommand=f"{nc} -F %h %p", ProxyUseFdpass="yes")
+        done = run(sshd, *given, sshd.destination, "echo $SSH_CONNECTION; cat", input=b"x" * 99999)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith(b"x" * 99999)
+        for command, why in (("true", b"passed no connection"), ("/no/such", b"cannot start")):
+            given = options(ProxyCommand=command, ProxyUseFdpass="yes")
+            done = run(sshd, *given, sshd.destination, "true")
+            assert done.returncode == 255
+            assert why in done.stderr
+
     def test_what_it_calls_itself(self, sshd: Host) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             given = options(VersionAddendum="by %u", Port=str(listener.getsockname()[1]))

@@ -29,8 +29,9 @@ from twisted.python.failure import Failure
 from limpet._logger import ClassLogger
 from limpet.client.agent import AgentForwarding, connectToAgent
 from limpet.client.authenticating import ConfiguredUserAuth, Credentials
+from limpet.client.channeltimeouts import ChannelTimeouts
 from limpet.client.config import ClientConfig
-from limpet.client.dialing import ProxyProgram, dial, dialByCommand, markPackets
+from limpet.client.dialing import ProxyProgram, dial, dialByCommand, dialByPassing, markPackets
 from limpet.client.errors import (
     ClientError,
     ConnectFailed,
@@ -130,6 +131,46 @@ class ClientService(SSHConnection):
         if self.agentForwarding is None:
             return None
         return self.agentForwarding.makeChannel(windowSize, maxPacket, data)
+
+
+class TimedClientService(ClientService):
+    """The same, for connections whose idle channels are closed (ChannelTimeout).
+
+    A class of its own, so that all others do not look at the clock for each message.
+    """
+
+    def __init__(self, whenReady: Callable[[], None], reactor: Any, config: ClientConfig) -> None:
+        super().__init__(whenReady)
+        self._timeouts = ChannelTimeouts(reactor, config.channelTimeouts, self)
+
+    def serviceStarted(self) -> None:
+        self._timeouts.start()
+        super().serviceStarted()
+
+    def openChannel(self, channel: Any, extra: bytes = b"") -> None:
+        super().openChannel(channel, extra)
+        self._timeouts.used(channel)
+
+    def sendData(self, channel: Any, data: bytes) -> None:
+        self._timeouts.used(channel)
+        super().sendData(channel, data)
+
+    def sendExtendedData(self, channel: Any, dataType: int, data: bytes) -> None:
+        self._timeouts.used(channel)
+        super().sendExtendedData(channel, dataType, data)
+
+    def ssh_CHANNEL_DATA(self, packet: bytes) -> None:
+        self._usedBy(packet)
+        super().ssh_CHANNEL_DATA(packet)
+
+    def ssh_CHANNEL_EXTENDED_DATA(self, packet: bytes) -> None:
+        self._usedBy(packet)
+        super().ssh_CHANNEL_EXTENDED_DATA(packet)
+
+    def _usedBy(self, packet: bytes) -> None:
+        channel = self.channels.get(int.from_bytes(packet[:4], "big"))
+        if channel is not None:
+            self._timeouts.used(channel)
 
 
 class ClientConnection:
@@ -345,7 +386,11 @@ class _Attempt:
         self.credentials = credentials
         self.hostKeys = hostKeys
         self.via = via
-        self.service = ClientService(self._ready)
+        self.service = (
+            TimedClientService(self._ready, reactor, config)
+            if config.channelTimeouts
+            else ClientService(self._ready)
+        )
         if config.updateHostKeys != "no" and isinstance(hostKeys, KnownHostsPolicy):
             self.service.hostKeyUpdates = HostKeyUpdates(config, ui, self.service)
         self.result: defer.Deferred[ClientConnection] = defer.Deferred(self._cancelled)
@@ -410,7 +455,8 @@ class _Attempt:
             )
         elif config.proxyArguments is not None:
             self.follow(STEPS, f"starting the ProxyCommand {config.proxyCommand}")
-            dialling, self._program = dialByCommand(self.reactor, config.proxyArguments, factory)
+            dialByProgram = dialByPassing if config.proxyUseFdpass else dialByCommand
+            dialling, self._program = dialByProgram(self.reactor, config.proxyArguments, factory)
         else:
             dialling = dial(self.reactor, config, factory, self.follow)
         self._dialling = dialling

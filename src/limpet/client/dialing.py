@@ -7,6 +7,7 @@ started as a list of arguments, never by a shell.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from limpet import streams
 from limpet.client.config import ClientConfig
 from limpet.client.errors import ConnectFailed
 from limpet.client.interaction import CHOICES, STEPS
-from limpet.client.names import addressOfInterface
+from limpet.client.names import addressOfInterface, aside
 
 ATTEMPT_DELAY_SECONDS = 0.25
 """How long an address may take before the next one is tried beside it (RFC 8305 section 5)."""
@@ -367,6 +368,62 @@ def dialByCommand(
         ours.close()
         theirs.close()
     return defer.succeed(adopted.protocol), program
+
+
+def dialByPassing(
+    reactor: Any, arguments: Sequence[str], factory: Any
+) -> tuple[defer.Deferred[Any], ProxyProgram | None]:
+    """Start a program that connects, and passes the connection here (ProxyUseFdpass).
+
+    Args, and what it returns: as for `dialByCommand`; the program has nothing to do after that.
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        process = subprocess.Popen(list(arguments), stdin=theirs.fileno(), stdout=theirs.fileno())
+    except (OSError, ValueError) as failure:
+        ours.close()
+        why = getattr(failure, "strerror", None) or str(failure)
+        cannot = ConnectFailed(f"cannot start the ProxyCommand {arguments[0]}: {why}")
+        return defer.fail(cannot), None
+    finally:
+        theirs.close()
+    adopted = _Adopted(factory)
+    program = ProxyProgram(reactor, process)
+
+    def passed(connection: socket.socket) -> Any:
+        with connection:
+            connection.setblocking(False)
+            # As a copy, which is the reactor's.
+            reactor.adoptStreamConnection(connection.fileno(), connection.family, adopted)
+        return adopted.protocol
+
+    def notPassed(reason: Failure) -> Failure:
+        program.end()
+        why = reason.getErrorMessage()
+        return Failure(
+            ConnectFailed(f"the ProxyCommand {arguments[0]} passed no connection: {why}")
+        )
+
+    def over(result: Any) -> Any:
+        ours.close()
+        return result
+
+    # In a thread: nobody knows how long it takes to connect. Where it ends, so does the wait.
+    receiving: defer.Deferred[Any] = aside(reactor, _receive, ours)
+    waiting: defer.Deferred[Any] = defer.Deferred(lambda _: program.end())
+    receiving.addBoth(over).addCallbacks(passed, notPassed)
+    receiving.addBoth(lambda result: None if waiting.called else waiting.callback(result))
+    return waiting, program
+
+
+def _receive(connection: socket.socket) -> socket.socket:
+    """The connection that somebody passes; waits for it. Raises OSError where none comes."""
+    _, descriptors, _, _ = socket.recv_fds(connection, 1, 1)
+    if not descriptors:
+        raise OSError("it ended")
+    for other in descriptors[1:]:
+        os.close(other)
+    return socket.socket(fileno=descriptors[0])
 
 
 class ProxyProgram:
