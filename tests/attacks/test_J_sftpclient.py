@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import stat
 import struct
@@ -14,7 +15,7 @@ import pytest
 from rich.console import Console
 from twisted.internet.defer import Deferred
 
-from limpet.client.filecopy import CopyFailed, Progress, SuspiciousName, remotetree
+from limpet.client.filecopy import CopyFailed, Progress, SuspiciousName, copying, remotetree
 from limpet.client.filecopy.pump import Contradiction
 from limpet.client.sftpshell import CommandError, Shell, shell
 from limpet.scripts.messages import Messages
@@ -393,6 +394,44 @@ class TestReplies:
             assert "more than 1000 entries" in str(server.failure(list_))
         assert "more than 1000 entries" in str(server.failure(_run(talk, "ls t")))
         assert server.openHandles == 0
+
+    @pytest.mark.parametrize(
+        ("entry", "options", "words"),
+        [
+            ((b"%d", DIRECTORY_ATTRS), {}, "more than 1000 directories"),
+            ((b"a/b", FILE_ATTRS), {}, "too much in it cannot be copied"),
+            ((b"%d", LINK_ATTRS), {"links": "skip"}, "too much in it cannot be copied"),
+        ],
+        ids=["directories", "no names", "links"],
+    )
+    def test_J4_a_tree_without_an_end_is_given_up(
+        self,
+        place: Place,
+        monkeypatch: pytest.MonkeyPatch,
+        entry: tuple[bytes, bytes],
+        options: dict[str, Any],
+        words: str,
+    ) -> None:
+        """What a copy remembers of a directory is bounded, whatever a server lists."""
+        monkeypatch.setattr(copying, "MAX_LISTED", 1000)
+        monkeypatch.setattr(copying, "MAX_PROBLEMS", 1000)
+        server = MemoryServer({"t/f": b"x"})
+        files = server.files()
+        numbers = itertools.count()
+
+        def hook(kind: int, fields: list[Any]) -> bytes | None:
+            if kind != sftp.FXP_READDIR:
+                return None
+            name, attrs = entry
+            name = name.replace(b"%d", b"%d" % next(numbers))
+            return listing((name, attrs))
+
+        server.hook = hook
+        failed: Any = server.failure(files.get("t", place.target, recursive=True, **options))
+        assert words in str(failed.problems[-1])
+        assert len(failed.problems) + len(failed.result.skipped) <= 1001
+        assert server.openHandles == 0
+        place.assertNothingOutside()
 
     def test_J4_a_tree_without_a_bottom_is_given_up(self, place: Place) -> None:
         server = MemoryServer({"t/d/": None})

@@ -20,7 +20,7 @@ from limpet.client.filecopy.localtree import LOCAL_BLOCK
 from limpet.client.filecopy.pool import Pool
 from limpet.client.filecopy.problems import LOST, CopyFailed, CopyProblem, isMissing, reasonOf
 from limpet.client.filecopy.pump import Budget, Data, Pace, Pump
-from limpet.client.filecopy.remotetree import BYTES_UNDER_WAY, FILES_AT_A_TIME
+from limpet.client.filecopy.remotetree import BYTES_UNDER_WAY, FILES_AT_A_TIME, MAX_LISTED
 from limpet.client.filecopy.trees import (
     Attrs,
     Entry,
@@ -38,6 +38,10 @@ from limpet.client.filecopy.trees import (
 
 MAX_DEPTH = 64
 """How deep a tree may be, in directories (OpenSSH's MAX_DIR_DEPTH)."""
+
+MAX_PROBLEMS = 100_000
+"""Most problems of one copy, after which it is given up (ours): a server may list names that are no
+names for ever."""
 
 COMPARED_BEFORE_RESUMING = 256 * 1024
 """How much before the place of a resumption is compared with the source, in bytes (ours)."""
@@ -159,6 +163,8 @@ class Copier:
         self._pool = Pool(filesAtATime)
         # Directories whose modes and times are set when nothing is written to them any more.
         self._later: list[tuple[bytes, dict[str, Any]]] = []
+        # The problems in the result, by their identity; it keeps them.
+        self._noted: set[int] = set()
         self.result = CopyResult()
 
     async def copy(self, path: bytes, target: bytes) -> CopyResult:
@@ -194,7 +200,8 @@ class Copier:
             problem = CopyProblem(self._source.shown(path), reasonOf(error), error)
         if problem.fatal and any(known.fatal for known in self.result.problems):
             return problem  # all that was under way ends with the connection; once is enough
-        if problem not in self.result.problems:
+        if id(problem) not in self._noted:
+            self._noted.add(id(problem))
             self.result.problems.append(problem)
             if self._options.problem is not None:
                 self._options.problem(problem)
@@ -207,7 +214,7 @@ class Copier:
         stack: list[tuple[bytes, bytes, Attrs, int, frozenset[bytes]]] = []
         stack.append((path, target, attrs, 0, frozenset()))
         try:
-            while stack and self._pool.failure is None:
+            while stack and self._pool.failure is None and not self._isHopeless():
                 path, target, attrs, depth, above = stack.pop()
                 try:
                     found = await self._copyDirectory(path, target, attrs, depth, above)
@@ -217,6 +224,9 @@ class Copier:
                     self._problem(path, error)
                     continue
                 stack += reversed(found)
+            if self._isHopeless():
+                text = "given up, as too much in it cannot be copied"
+                self.result.problems.append(CopyProblem(self._source.shown(path), text))
         except LOST:
             self._pool.cancel()
             raise
@@ -230,6 +240,10 @@ class Copier:
             except Exception as error:  # noqa: BLE001 its files are there
                 text = f"its mode or times were not set: {reasonOf(error)}"
                 self._problem(directory, CopyProblem(self._target.shown(directory), text, error))
+
+    def _isHopeless(self) -> bool:
+        result = self.result
+        return len(result.problems) >= MAX_PROBLEMS or len(result.skipped) >= MAX_LISTED
 
     async def _copyDirectory(
         self, path: bytes, target: bytes, attrs: Attrs, depth: int, above: frozenset[bytes]
@@ -253,7 +267,7 @@ class Copier:
         found: list[Any] = []
         async for batch in self._source.entries(path):
             for entry in batch:
-                if self._pool.failure is not None:
+                if self._pool.failure is not None or self._isHopeless():
                     return []
                 try:
                     names.checkName(entry.name)
@@ -267,6 +281,9 @@ class Copier:
                     self._problem(names.join(path, entry.name), error)
                     continue
                 if deeper is not None:
+                    if len(found) == MAX_LISTED:
+                        text = f"it has more than {MAX_LISTED} directories"
+                        raise CopyProblem(self._source.shown(path), text)
                     found.append((*deeper[:3], depth + 1, deeper[3]))
         return found
 

@@ -54,7 +54,7 @@ FILES_AT_A_TIME = 16
 
 MAX_LISTED = 1_000_000
 """Most entries of one directory that are kept in memory at a time (ours). A server that never comes
-to an end is left at that; copying keeps none, and has no such bound."""
+to an end is left at that; copying keeps only the directories, and none of the files."""
 
 HANDLES_KEPT = 4
 """Handles that are left to others where the server tells how many it allows (ours)."""
