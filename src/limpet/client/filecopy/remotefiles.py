@@ -11,7 +11,6 @@ request failed with (`limpet.ssh.filetransfer.client`).
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -475,7 +474,7 @@ class RemoteFiles:
 def _split(target: bytes, options: CopyOptions) -> tuple[bytes, bytes]:
     """Directory and name of a target that is no directory so far."""
     if target.endswith(b"/") and not options.recursive:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        raise NotADirectoryError("there is no such directory")
     stripped = target.rstrip(b"/")
     name = names.baseName(stripped)
     return (names.parentOf(stripped), name) if name else (target, b"")

@@ -164,7 +164,7 @@ class TestOneFile:
             files.put(__file__, "new/"),
             files.copy("f", "new/"),
         ):
-            assert problemsOf(server, copy)[0].endswith("new/: Not a directory")
+            assert problemsOf(server, copy)[0].endswith("new/: there is no such directory")
         assert list(tmp_path.iterdir()) == []
         server.result(files.get("d", f"{tmp_path}/new/", recursive=True))
         assert (tmp_path / "new" / "g").read_bytes() == b"y"
