@@ -7,9 +7,13 @@ once it has tidied up.
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from twisted.internet import defer, process
@@ -17,6 +21,9 @@ from twisted.python.failure import Failure
 
 GRACE_SECONDS = 5.0
 """How long what was interrupted may take to tidy up (ours)."""
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals whose handlers raise something."""
 
 _T = TypeVar("_T")
 
@@ -37,6 +44,12 @@ class ReactorThread:
         """Start it; returns when it runs. Call it from the main thread."""
         # Without this nobody learns that a ProxyCommand has ended.
         signal.signal(signal.SIGCHLD, self._childEnded)
+        # A signal that comes just before the main thread begins to wait for a lock would find it
+        # asleep, and stay unheard until the next one. What it waits for is this.
+        self._news, self._tell = os.pipe()
+        os.set_blocking(self._news, False)
+        os.set_blocking(self._tell, False)
+        signal.set_wakeup_fd(self._tell, warn_on_full_buffer=False)
         self._thread.start()
         self._started.wait()
 
@@ -49,31 +62,58 @@ class ReactorThread:
     def _childEnded(self, *_: Any) -> None:
         self.reactor.callFromThread(process.reapAllProcesses)
 
+    def _waitFor(self, results: list[Any], seconds: float | None) -> None:
+        """Until there is one, or the time is up. Each signal is heard in between.
+
+        Raises:
+            BaseException: What the handler of a signal that ends things raises.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while not results:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            if select.select([self._news], [], [], left)[0]:
+                for number in os.read(self._news, 4096):
+                    # Its handler has raised already, and not got here, where that was in a __del__.
+                    handler = signal.getsignal(number) if number in _ENDING else None
+                    if callable(handler) and seconds is None:
+                        handler(number, None)
+
     def call(self, begin: Callable[..., Coroutine[Any, Any, _T]], *arguments: Any) -> _T:
         """Run the coroutine that `begin` makes, and wait for what it returns or raises.
 
         Raises:
             KeyboardInterrupt: The person pressed Ctrl-C. The coroutine was cancelled.
         """
-        done = threading.Event()
         results: list[Any] = []
         tasks: list[defer.Deferred[Any]] = []
 
         def ended(result: Any) -> None:
             results.append(result)
-            done.set()
+            # A pipe that is full is told enough.
+            with suppress(BlockingIOError):
+                os.write(self._tell, b"\0")
 
         def start() -> None:
             task = defer.Deferred.fromCoroutine(begin(*arguments))
             tasks.append(task)
             task.addBoth(ended)
 
-        self.reactor.callFromThread(start)
+        def cancel() -> None:
+            if not tasks:
+                ended(None)  # It was not begun, and will not be.
+            for task in tasks:
+                task.cancel()
+
+        with suppress(BlockingIOError):
+            os.read(self._news, 65536)  # Of earlier calls.
         try:
-            done.wait()
+            self.reactor.callFromThread(start)
+            self._waitFor(results, None)
         except KeyboardInterrupt:
-            self.reactor.callFromThread(lambda: tasks[0].cancel())
-            done.wait(GRACE_SECONDS)
+            self.reactor.callFromThread(cancel)
+            self._waitFor(results, GRACE_SECONDS)
             raise
         result = results[0]
         if isinstance(result, Failure):
