@@ -161,8 +161,18 @@ class RemoteProcess:
         self.channel.sendEOF()
 
     def sendFile(self, file: IO[bytes]) -> None:
-        """Send a file's bytes, as fast as the program takes them, and then the end of its input."""
-        self.channel.registerProducer(_FileProducer(file, self.channel), False)
+        """Send a file's bytes, as fast as the program takes them, and then the end of its input.
+
+        It is read in the reactor's own thread: what has to be waited for belongs into `write`.
+        Where it cannot be read, the program is given up, and `wait` fails.
+        """
+        self.channel.registerProducer(_FileProducer(file, self), False)
+
+    def inputFailed(self, why: Exception) -> None:
+        """What it was to read cannot be read: half of it is not what was meant."""
+        self._failure = ClientError(f"the input of {self.program} cannot be read: {why}")
+        self._failure.__cause__ = why
+        self.abort()
 
     def signal(self, name: str) -> None:
         """Send the program a signal, "TERM"; servers need not pass it on (OpenSSH does)."""
@@ -430,17 +440,25 @@ class RemoteProcess:
 class _FileProducer:
     """Sends a file, a piece whenever the channel asks (IPullProducer)."""
 
-    def __init__(self, file: IO[bytes], channel: ProgramChannel) -> None:
+    def __init__(self, file: IO[bytes], process: RemoteProcess) -> None:
         self._file = file
-        self._channel = channel
+        self._process = process
 
     def resumeProducing(self) -> None:
-        data = self._file.read(READ_SIZE)
+        channel = self._process.channel
+        try:
+            data = self._file.read(READ_SIZE)
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise TypeError(f"it gives {type(data).__name__} where it should give bytes")
+        except Exception as error:  # noqa: BLE001 a file is anything that has a method `read`
+            channel.unregisterProducer()
+            self._process.inputFailed(error)
+            return
         if data:
-            self._channel.write(data)
+            channel.write(bytes(data))
         else:
-            self._channel.unregisterProducer()
-            self._channel.sendEOF()
+            channel.unregisterProducer()
+            channel.sendEOF()
 
     def stopProducing(self) -> None:
         """The channel is closed."""

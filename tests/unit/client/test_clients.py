@@ -96,6 +96,29 @@ class TestRun:
         assert world.run("echo", input=io.BytesIO(data)).stdout == data
 
     def test_noInputIsAnEndAtOnce(self, world: World) -> None:
+    @pytest.mark.parametrize(
+        ("given", "why"),
+        [(OSError(5, "Input/output error"), "Input/output error"), ("", "str"), (None, "NoneType")],
+    )
+    def test_inputThatCannotBeRead(self, world: World, given: Any, why: str) -> None:
+        """Such as a bad disk, a file opened as text, a descriptor that does not block."""
+
+        class File:
+            def __init__(self) -> None:
+                self.pieces = [b"first", given]
+
+            def read(self, size: int) -> Any:
+                piece = self.pieces.pop(0)
+                if isinstance(piece, Exception):
+                    raise piece
+                return piece
+
+        with pytest.raises(ClientError, match=f"the input of .*cannot be read.*{why}") as caught:
+            world.run("echo", input=File())
+        assert caught.value.__cause__ is not None
+        world.reactor.settle()
+        assert not world.client.connection.connection.channels
+
         assert world.run("echo") == Result("echo", b"", b"", 0)
 
     def test_check(self, world: World) -> None:
