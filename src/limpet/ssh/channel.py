@@ -17,7 +17,7 @@ them.
 
 from __future__ import annotations
 
-import sys
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -29,9 +29,23 @@ from zope.interface import implementer
 from limpet._logger import ClassLogger
 from limpet.core.outbound import OutboundBuffer
 from limpet.core.windows import DEFAULT_MAX_PACKET, DEFAULT_WINDOW, MAX_PIECE, creditDue
+from limpet.wire.fields import MAX_NAME_LENGTH
 
 HOLD_TRANSPORT = 1
 HOLD_REPLY = 2
+
+_REMEMBERED_NAMES = 64
+"""Names of requests whose methods' names are kept; peers use a dozen."""
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_NAMES)
+def _methodFor(requestType: bytes) -> str:
+    """The name of the method for a request of the peer's.
+
+    The same object each time, by which the interpreter finds a method faster. It is not interned:
+    some versions keep for ever what is, and peers can make up any number of names.
+    """
+    return "request_" + requestType.replace(b"-", b"_").decode("ascii", "backslashreplace")
 
 
 @implementer(ITransport, IConsumer, IPushProducer)
@@ -184,8 +198,9 @@ class SSHChannel:
         Returns:
             What the method returns: true for success, or a Deferred of it. 0 where there is none.
         """
-        name = requestType.replace(b"-", b"_").decode("ascii", "backslashreplace")
-        handler = getattr(self, sys.intern("request_" + name), None)
+        if len(requestType) > MAX_NAME_LENGTH:
+            return 0
+        handler = getattr(self, _methodFor(requestType), None)
         if handler is None:
             return 0
         return handler(data)

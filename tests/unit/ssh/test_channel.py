@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
 from zope.interface.verify import verifyObject
 
 from limpet.core.windows import MAX_PIECE
-from limpet.ssh.channel import HOLD_REPLY, HOLD_TRANSPORT, SSHChannel
+from limpet.ssh.channel import HOLD_REPLY, HOLD_TRANSPORT, SSHChannel, _methodFor
 from tests.unit.ssh.doubles import RecordingChannel, RecordingConnection, opened, started
 
 
@@ -515,3 +516,15 @@ class TestNames:
         channel.eofReceived()
         channel.closed()
         assert channel.requestReceived(b"\xff-unknown", b"") == 0
+
+    def test_V5_names_that_a_peer_makes_up_are_not_kept(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "intern", pytest.fail)
+        channel = SSHChannel()
+        for number in range(1000):
+            assert channel.requestReceived(b"made-up-%d" % number, b"") == 0
+        assert channel.requestReceived(b"x" * 100_000, b"") == 0
+        kept = _methodFor.cache_info()
+        assert kept.currsize <= 64
+        assert _methodFor(b"exit-status") is _methodFor(b"exit-status")
