@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -368,3 +368,98 @@ class TestOthers:
         assert found.requestTTY == "force"
         assert found.preferredAuthentications == ["password", "publickey"]
         assert found.addressFamily == "inet6"
+
+
+class TestCanonicalNames:
+    NAMES: ClassVar[dict[str, str]] = {"web.a.example.": "web.a.example", "gate.a.example.": ""}
+    TEXT = "CanonicalizeHostname yes\nCanonicalDomains a.example\n"
+
+    def lookUp(self, name: str, family: str) -> str | None:
+        assert family == "inet"
+        return self.NAMES.get(name)
+
+    def config(self, path: Path, text: str, **more: Any) -> ClientConfig:
+        path.write_text(f"AddressFamily inet\n{self.TEXT}{text}")
+        return loadClientConfig("web", files=[path], **more)
+
+    def test_a_name_is_looked_up_where_that_is_allowed(self, tmp_path: Path) -> None:
+        text = "Match canonical\nPort 7\nHost *.a.example\nUser late\n"
+        found = self.config(tmp_path / "config", text, lookUp=self.lookUp)
+        assert (found.hostName, found.port, found.user) == ("web.a.example", 7, "late")
+        assert found.warnings == []
+        assert not found.wantsLookUps
+
+    def test_where_it_is_not_it_is_told(self, tmp_path: Path) -> None:
+        found = self.config(tmp_path / "config", "Match canonical\nPort 7\n")
+        assert (found.hostName, found.port) == ("web", 22)
+        assert found.wantsLookUps
+        (warning,) = found.warnings
+        assert warning.startswith(f"{tmp_path / 'config'} line 2: CanonicalizeHostname: ")
+
+    def test_a_name_that_is_nowhere_may_be_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="CanonicalizeFallbackLocal is no"):
+            self.config(
+                tmp_path / "config",
+                "HostName other\nCanonicalizeFallbackLocal no\n",
+                lookUp=self.lookUp,
+            )
+
+    def test_a_jump_host_has_a_name_too(self, tmp_path: Path) -> None:
+        text = "Host web\nProxyJump gate\n"
+        found = self.config(tmp_path / "config", text, lookUp=self.lookUp)
+        assert found.hostName == "web"
+        plain, canonical = found.forJump(), found.forJump(self.lookUp)
+        assert plain is not None
+        assert canonical is not None
+        assert (plain.hostName, plain.wantsLookUps) == ("gate", True)
+        assert (canonical.hostName, canonical.wantsLookUps) == ("gate.a.example", False)
+
+    @pytest.mark.parametrize(
+        ("host", "name"), [("127.1", "127.0.0.1"), ("0:0::1", "::1"), ("1.2.3.4", "1.2.3.4")]
+    )
+    def test_addresses_have_one_form(self, host: str, name: str) -> None:
+        assert loadClientConfig(host, files=()).hostName == name
+
+
+class TestTokensElsewhere:
+    def test_in_what_is_included(self, load: Loader, tmp_path: Path) -> None:
+        (tmp_path / "h").write_text("Port 5\n")
+        assert load(f"Include {tmp_path}/%h\n").port == 5
+        assert load("Include ${DIR}/%n\n", environment={"DIR": str(tmp_path)}).port == 5
+        with pytest.raises(ConfigError, match="line 1: Include: %z"):
+            load("Include /x/%z\n")
+
+    def test_in_names_and_variables(self, load: Loader) -> None:
+        found = load("User ${ME}-%n\nSetEnv A=%r@%h B=%%\n", environment={"ME": "bob"})
+        assert found.user == "bob-h"
+        assert found.setEnv == {"A": "bob-h@h", "B": "%"}
+        for text in ("User %r\n", "User %C\n", "User ${NO}\n", "SetEnv A=%z\n"):
+            with pytest.raises(ConfigError, match="line 1: "):
+                load(text)
+
+    def test_a_name_of_the_command_line_is_taken_as_it_is(self, load: Loader) -> None:
+        assert load("", overrides=[("User", "%u")]).user == "%u"
+
+    def test_a_variable_makes_no_name_of_what_is_none(self, load: Loader) -> None:
+        with pytest.raises(ConfigError):
+            load("User ${X}\n", environment={"X": "$(rm)"})
+
+    @pytest.mark.parametrize("text", ["x" * 201, "a\tb", "caf\u00e9"])
+    def test_an_addendum_fits_the_line_that_it_is_sent_in(self, load: Loader, text: str) -> None:
+        with pytest.raises(ConfigError, match="versionaddendum: at most"):
+            load(f"VersionAddendum {text}\n")
+
+    def test_commands_are_judged_where_they_stand(self, load: Loader) -> None:
+        for line in ("KnownHostsCommand a | b", "KnownHostsCommand a %z"):
+            with pytest.raises(ConfigError, match="line 1: knownhostscommand"):
+                load(line)
+        found = load("KnownHostsCommand /bin/a '%H x' ${NO}%%\n")
+        assert found.knownHostsCommand is not None
+        more = {"H": "$(x) y"}
+        assert found.arguments(found.knownHostsCommand, more) == ["/bin/a", "$(x) y x", "%"]
+
+    def test_the_way_to_a_jump_host_is_no_session(self, load: Loader) -> None:
+        text = "Host h\nProxyJump gate\nMatch sessiontype none\nPort 7\n"
+        jump = load(text, command="ls").forJump()
+        assert jump is not None
+        assert jump.port == 7

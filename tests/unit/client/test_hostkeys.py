@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import os
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 from twisted.internet import defer
+from twisted.python.failure import Failure
 
+from limpet.client import hostkeys
 from limpet.client.config import ClientConfig
 from limpet.client.errors import HostKeyRefused
 from limpet.client.hostkeys import (
@@ -200,6 +203,87 @@ class TestRevokedKeys:
             path.write_bytes(content)
         with pytest.raises(HostKeyRefused, match=f"RevokedHostKeys: {path}"):
             verify(setup(lineOf(b"web"), revokedHostKeys=[str(path)]), KEY)
+
+
+class Inline:
+    """A reactor whose threads do their work at once."""
+
+    def getThreadPool(self) -> Inline:
+        return self
+
+    def callInThreadWithCallback(self, onResult: Any, function: Any, *arguments: Any) -> None:
+        try:
+            onResult(True, function(*arguments))
+        except Exception:  # noqa: BLE001 as a thread pool does
+            onResult(False, Failure())
+
+    def callFromThread(self, function: Any, *arguments: Any) -> None:
+        function(*arguments)
+
+
+class TestKnownHostsCommand:
+    """What a command prints counts as a file does, and where it fails nobody is accepted."""
+
+    def config(self, setup: Setup, tmp_path: Path, text: str, **more: Any) -> ClientConfig:
+        script = tmp_path / "command"
+        script.write_text(f"#!/bin/sh\n{text}\n")
+        script.chmod(0o700)
+        return setup(knownHostsCommand=f"{script} %I %H %t %f %K", **more)
+
+    def verify(self, config: ClientConfig, key: Key = KEY, **more: Any) -> bool:
+        return verify(config, key, reactor=Inline(), **more)
+
+    def test_its_lines_vouch(self, setup: Setup, tmp_path: Path) -> None:
+        text = f"echo '# comment'; echo garbage; echo '{lineOf(b'web').decode()}'"
+        config = self.config(setup, tmp_path, text)
+        person = Person()
+        assert self.verify(config, ui=person)
+        assert b"KnownHostsCommand:2" in person.told[0]
+        with pytest.raises(HostKeyRefused, match="HAS CHANGED"):
+            self.verify(config, OTHER)
+
+    def test_its_lines_revoke(self, setup: Setup, tmp_path: Path) -> None:
+        text = f"echo '{lineOf(b'@revoked *').decode()}'"
+        with pytest.raises(HostKeyRefused, match="revoked"):
+            self.verify(self.config(setup, tmp_path, text))
+
+    def test_it_says_what_it_is_asked_for(self, setup: Setup, tmp_path: Path) -> None:
+        log = tmp_path / "log"
+        text = f'echo "$@" >> {log}; echo "{lineOf(b"web").decode()}"'
+        config = self.config(setup, tmp_path, text, checkHostIP=True)
+        preferredHostKeyAlgorithms(config)
+        assert self.verify(config, address="192.0.2.1")
+        blob = base64.b64encode(KEY.blob()).decode()
+        of = f"ssh-ed25519 {KEY.displayFingerprint()} {blob}"
+        assert log.read_text().splitlines() == [
+            "ORDER web NONE NONE NONE",
+            f"HOSTNAME web {of}",
+            f"ADDRESS 192.0.2.1 {of}",
+        ]
+
+    @pytest.mark.parametrize("text", ["exit 1", "kill -9 $$", "exec /no/such", "yes"])
+    def test_nobody_is_accepted_where_it_fails(
+        self, setup: Setup, tmp_path: Path, text: str
+    ) -> None:
+        config = self.config(setup, tmp_path, f"echo '{lineOf(b'web').decode()}'; {text}")
+        with pytest.raises(HostKeyRefused, match="KnownHostsCommand: "):
+            self.verify(config)
+        with pytest.raises(HostKeyRefused, match="KnownHostsCommand: "):
+            preferredHostKeyAlgorithms(config)
+
+    def test_nor_where_it_does_not_end(
+        self, setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(hostkeys, "COMMAND_SECONDS", 0.1)
+        # The shell's own child holds the output open as well.
+        config = self.config(setup, tmp_path, "sleep 60; true")
+        with pytest.raises(HostKeyRefused, match="KnownHostsCommand: "):
+            self.verify(config)
+
+    def test_nor_where_it_cannot_be_started(self, setup: Setup) -> None:
+        for command in ("/no/such/program", "echo | cat", "echo %z"):
+            with pytest.raises(HostKeyRefused, match="KnownHostsCommand: "):
+                self.verify(setup(lineOf(b"web"), knownHostsCommand=command))
 
 
 class TestNewHosts:
