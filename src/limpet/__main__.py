@@ -8,6 +8,10 @@ had interruptions ignored they stay ignored.
 from __future__ import annotations
 
 import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from limpet.scripts.standard import ensureStandardStreams
 
@@ -18,11 +22,19 @@ def start() -> None:
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if ours:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from limpet.scripts.main import main
+    from limpet.scripts import foreign
 
+    run: Callable[[], Any]
+    command, *arguments = sys.argv[1:] or [""]
+    if command in foreign.MODULES:
+        run = partial(foreign.load(command), arguments)
+    else:
+        from limpet.scripts.main import main
+
+        run = main
     if ours:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    main()
+    run()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import os
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
@@ -98,6 +97,9 @@ def connectToAgent(reactor: Any, path: str | None = None, protocol: Any = SSHAge
         return fail(AgentBroken(f"there is no agent: {AGENT_VARIABLE} is not set"))
     if "\0" in where or len(os.fsencode(where)) > MAX_SOCKET_PATH:
         return fail(AgentBroken(f"{where[:MAX_SOCKET_PATH]!r} is no path that a socket can have"))
+    # Loaded with the first agent: it takes a fortieth of the start of `limpet ssh`.
+    from twisted.internet.endpoints import UNIXClientEndpoint
+
     factory = Factory.forProtocol(protocol)
     factory.noisy = False
     connecting = UNIXClientEndpoint(reactor, where, CONNECT_SECONDS).connect(factory)

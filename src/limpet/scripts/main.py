@@ -6,13 +6,13 @@ of the person's is told in one sentence on standard error and ends with exit sta
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Sequence
 
 import click
 
 from limpet._version import __version__
+from limpet.scripts.foreign import load
 from limpet.scripts.mistakes import Mistake
 
 
@@ -126,27 +126,19 @@ def serve(
 @main.command(cls=ForeignArguments, short_help="Log in on another machine, or run a command there.")
 def ssh(arguments: tuple[str, ...]) -> None:
     """`limpet ssh`, with the letters of ssh(1)."""
-    # What is loaded stays: looking for garbage in it takes a sixth of the start.
-    gc.disable()
-    from limpet.scripts.ssh import run
-
-    run(arguments)
+    load("ssh")(arguments)
 
 
 @main.command(cls=ForeignArguments, short_help="Copy files to and from another machine.")
 def sftp(arguments: tuple[str, ...]) -> None:
     """`limpet sftp`, with the letters of sftp(1)."""
-    from limpet.scripts.sftp import run
-
-    run(arguments)
+    load("sftp")(arguments)
 
 
 @main.command(cls=ForeignArguments, short_help="Copy files between machines, as scp does.")
 def cp(arguments: tuple[str, ...]) -> None:
     """`limpet cp`, with the letters of scp(1)."""
-    from limpet.scripts.cp import run
-
-    run(arguments)
+    load("cp")(arguments)
 
 
 def asPattern(name: str) -> str:

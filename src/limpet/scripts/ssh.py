@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gc
 import os
-import platform
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -176,6 +175,7 @@ def configure(invocation: Invocation, messages: Messages) -> ClientConfig:
 
 def versions() -> str:
     """What -V prints."""
+    import platform
     from importlib.metadata import version
 
     from cryptography.hazmat.backends.openssl import backend

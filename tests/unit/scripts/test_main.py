@@ -178,3 +178,20 @@ def test_aFileNamedToTheShellIsNoPattern(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     assert asPattern("a%h") == f"{tmp_path}/a%%h"
     assert asPattern("/etc/keys") == "/etc/keys"
+
+
+@pytest.mark.parametrize("command", ["ssh", "sftp", "cp"])
+def test_whatIsStartedOftenLoadsNoOtherCommands(tmp_path: Path, command: str) -> None:
+    """A quarter of the start of `limpet ssh` was what the other commands are read by."""
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "limpet", command, "--help"],
+        env=environmentIn(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert f"usage: limpet {command} " in result.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "limpet.client.connecting" in loaded
+    assert not {"click", "limpet.scripts.main", "twisted.internet.endpoints"} & loaded

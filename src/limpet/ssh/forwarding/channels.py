@@ -15,7 +15,6 @@ import os
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
@@ -225,6 +224,9 @@ class SSHConnectForwardingChannel(SSHChannel):
         if self._reactor is None:
             self._reactor = getReactor()
         host, port = self.hostport
+        # Loaded when a host is connected to: clients never do, and start often.
+        from twisted.internet.endpoints import HostnameEndpoint
+
         endpoint = HostnameEndpoint(self._reactor, host, port)
         connected: Deferred[Any] = endpoint.connect(Factory.forProtocol(lambda: protocol))
         return connected
