@@ -28,6 +28,7 @@ from limpet.server.settings import Address, Settings, SettingsError, load
 from limpet.ssh.keys import Key
 from limpet.unix import Account
 
+from limpet.unix.spawning import passOnNoIgnoredSignals
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """What to type for an address that stands for all of them."""
 
@@ -46,6 +47,7 @@ def run(overrides: Mapping[str, Any], config: str | None) -> None:
     startLogging(sys.stderr, settings.logLevel)
     forbidCoreDumps()
     reactor = getReactor()
+    passOnNoIgnoredSignals()
     goByMonotonicClock(reactor)
     try:
         server = Server(reactor, settings, lambda: load(config, overrides, isAgain=True))

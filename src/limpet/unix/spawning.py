@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+import signal
 import stat
 import subprocess
 import termios
@@ -72,6 +73,10 @@ class Terminal:
 
     def giveTo(self, account: Account) -> None:
         """Make the account the owner, with the mode that mesg(1) expects. Only root can."""
+        self.giveToIds(account.uid, account.gid)
+
+    def giveToIds(self, uid: int, gid: int) -> None:
+        """The same for a user who has no account."""
         if os.geteuid() != 0:
             return
         try:
@@ -79,10 +84,10 @@ class Terminal:
 
             group, mode = grp.getgrnam("tty").gr_gid, TERMINAL_MODE
         except KeyError:
-            group, mode = account.gid, TERMINAL_MODE_ALONE
+            group, mode = gid, TERMINAL_MODE_ALONE
         details = os.fstat(self.slave)
-        if (details.st_uid, details.st_gid) != (account.uid, group):
-            os.fchown(self.slave, account.uid, group)
+        if (details.st_uid, details.st_gid) != (uid, group):
+            os.fchown(self.slave, uid, group)
         if stat.S_IMODE(details.st_mode) != mode:
             os.fchmod(self.slave, mode)
 
@@ -97,6 +102,20 @@ class Terminal:
             if fd >= 0:
                 setattr(self, side, -1)
                 os.close(fd)
+
+
+def passOnNoIgnoredSignals() -> None:
+    """Have the signals that this process was started to ignore do nothing to it, and be as usual in
+    its sessions: what is ignored stays so in every program that is started, what is handled does
+    not. A shell has SIGQUIT ignored by what it starts in the background.
+    """
+    for number in signal.valid_signals():
+        # Python has two ignored itself, which subprocess puts back.
+        if number not in _PYTHONS and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+_PYTHONS = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def spawnWithPipes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import select
 import signal
 import socket
@@ -123,6 +124,19 @@ class TestServing:
             path.write_text("max-sessions = 4\n")
             server.signal(signal.SIGHUP)
             server.waitFor("settings and host keys reloaded")
+            assert greeting(server.port).startswith(b"SSH-2.0-")
+
+    def test_H2_sessionsIgnoreNoSignalThatTheServerWasToIgnore(self, tmp_path: Path) -> None:
+        """A server that a script starts with `&` has SIGINT and SIGQUIT ignored."""
+        script = "trap '' INT QUIT USR1 TSTP HUP; exec \"$@\""
+        with serving(tmp_path, prefix=("sh", "-c", script, "sh")) as server:
+            status = Path(f"/proc/{server.process.pid}/status").read_text()
+            found = re.search(r"^SigIgn:\s*(\w+)", status, re.MULTILINE)
+            assert found
+            ignored = {number for number in range(1, 65) if int(found[1], 16) >> number - 1 & 1}
+            # These two are put back when a program is started.
+            assert ignored <= {signal.SIGPIPE, signal.SIGXFSZ}
+            server.signal(signal.SIGQUIT)
             assert greeting(server.port).startswith(b"SSH-2.0-")
 
     def test_interruptEndsIt(self, tmp_path: Path) -> None:
