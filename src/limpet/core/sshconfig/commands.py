@@ -29,11 +29,13 @@ class _Piece(NamedTuple):
         text: It, free of its quotes.
         hasTokens: Whether %-tokens are replaced in it.
         hasVariables: Whether $-variables are.
+        isBare: Whether it stands without quotes.
     """
 
     text: str
     hasTokens: bool = True
     hasVariables: bool = True
+    isBare: bool = False
 
 
 def splitCommand(
@@ -49,7 +51,7 @@ def splitCommand(
         tokens: What its %-tokens stand for.
         environment: What `$NAME` and `${NAME}` outside of single quotes stand for; one that is not
             set stands for nothing, as in a shell.
-        home: What a leading `~/` of a word stands for.
+        home: What a word `~`, or a leading `~/`, stands for where it is not in quotes.
 
     Raises:
         NeedsShell: There is a pipe, a redirection, a substitution or the like, or quotes do not
@@ -57,33 +59,33 @@ def splitCommand(
         BadToken: A token is not among `tokens`.
     """
     words = _words(text)
-    if words[:1] == [[_Piece("exec")]]:
+    if words[:1] == [[_bare("exec")]]:
         words = words[1:]
     if not words:
         raise NeedsShell("there is no command in it")
     return [
-        "".join(_filledIn(piece, tokens, environment, home) for piece in _atHome(word))
+        "".join(_filledIn(piece, tokens, environment) for piece in _atHome(word, home))
         for word in words
     ]
 
 
-def _atHome(word: list[_Piece]) -> list[_Piece]:
-    """The word with its leading ~/ as a variable."""
+def _bare(text: str) -> _Piece:
+    return _Piece(text, isBare=True)
+
+
+def _atHome(word: list[_Piece], home: str) -> list[_Piece]:
+    """The word with the home directory in place of its leading ~."""
     first = word[0]
-    if not (first.hasVariables and first.text.startswith("~/")):
+    if word == [_bare("~")]:
+        return [_Piece(home, False, False)]
+    if not (first.isBare and first.text.startswith("~/")):
         return word
-    return [_Piece(_HOME), first._replace(text=first.text[1:]), *word[1:]]
+    rest = first._replace(text=first.text[1:])
+    return [_Piece(home.rstrip("/"), False, False), rest, *word[1:]]
 
 
-_HOME = "${~}"
-
-
-def _filledIn(
-    piece: _Piece, tokens: Mapping[str, str], environment: Mapping[str, str], home: str
-) -> str:
+def _filledIn(piece: _Piece, tokens: Mapping[str, str], environment: Mapping[str, str]) -> str:
     """The piece's text; neither tokens nor variables look at what the other put in."""
-    if piece.text == _HOME:
-        return home.rstrip("/")
     if not piece.hasTokens:
         return piece.text
     if not piece.hasVariables:
@@ -114,7 +116,7 @@ def _words(text: str) -> list[list[_Piece]]:
         if char == "#" and word is None:
             break
         if char in _OPERATORS:
-            if word == [_Piece("2")] and _TO_NOWHERE.fullmatch(text, at):
+            if word == [_bare("2")] and _TO_NOWHERE.fullmatch(text, at):
                 return found
             raise _refusal(char)
         word = [] if word is None else word
@@ -134,7 +136,7 @@ def _words(text: str) -> list[list[_Piece]]:
             end = at + 1
             while end < len(text) and text[end] not in " \t'\"\\" + _OPERATORS:
                 end += 1
-            word.append(_Piece(_withoutSubstitution(text[at:end] + _next(text, end))[: end - at]))
+            word.append(_bare(_withoutSubstitution(text[at:end] + _next(text, end))[: end - at]))
             at = end
     if word is not None:
         found.append(word)
