@@ -65,6 +65,9 @@ A client that has heard EOF after sending its own may close the channel, as PuTT
 status that is not on its way by then is lost.
 """
 
+UNKNOWN_STATUS = 255 << 8
+"""The wait status of a child whose real one nobody knows: a failure."""
+
 HANGUP_GRACE_SECONDS = 5.0
 """How long a child may live on after SIGHUP before SIGKILL."""
 
@@ -159,12 +162,14 @@ class ChildProcess:
         except InterruptedError:
             return
         except ChildProcessError:
-            # Somebody else in this program collected it; there is no way to learn its status.
-            pid, status = self.pid, 0
+            # Somebody else in this program collected it; there is no way to learn its status, and
+            # nobody is to take it for a success.
+            self._exited(UNKNOWN_STATUS, error.ProcessTerminated())
+            return
         if pid:
-            self._exited(status)
+            self._exited(status, _reasonOf(status))
 
-    def _exited(self, status: int) -> None:
+    def _exited(self, status: int, reason: Exception) -> None:
         pid, self.pid = self.pid, None
         self.status = status
         self._process.returncode = os.waitstatus_to_exitcode(status)
@@ -174,7 +179,7 @@ class ChildProcess:
         if self._killTimer is not None:
             self._killTimer.cancel()
             self._killTimer = None
-        self._reason = Failure(_reasonOf(status))
+        self._reason = Failure(reason)
         self._input.lost()
         self._endLastOutput()
         self._call(self.proto.processExited, self._reason)

@@ -220,6 +220,19 @@ def test_processEndedComesOnceAndTheChildIsReaped(driver: Driver) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
+def test_aChildThatSomebodyElseHasReapedIsNoSuccess(driver: Driver) -> None:
+    """As by a program's own handler of SIGCHLD: its status is lost."""
+    recorder = driver.run("echo out; exit 3")
+    pid = recorder.transport.pid
+    assert pid is not None
+    os.waitpid(pid, 0)
+    driver.untilEnd(recorder)
+    assert recorder.out == b"out\n"
+    assert recorder.reason.check(error.ProcessTerminated)
+    assert (recorder.reason.value.exitCode, recorder.reason.value.signal) == (None, None)
+    assert recorder.transport.status != 0
+
+
 def test_noDescriptorIsLeft(driver: Driver) -> None:
     before = openDescriptors()
     for command in ("echo x; cat", "exit 3", "kill -9 $$"):
