@@ -243,7 +243,11 @@ class _Race:
             return
         self._giveUp()
         where = f"{self._config.hostName} port {self._config.port}"
-        self.winner.errback(ConnectFailed(f"cannot connect to {where}: {_why(reason)}", reason))
+        why = _why(reason)
+        name, colon, port = self._config.hostName.partition(":")
+        if reason.check(error.DNSLookupError) and colon and port.isdecimal():
+            why += f"; for a port write -p {port} {name}, or ssh://{name}:{port}"
+        self.winner.errback(ConnectFailed(f"cannot connect to {where}: {why}", reason))
 
 
 class _AddressFactory:

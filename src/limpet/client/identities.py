@@ -151,7 +151,8 @@ class FileIdentity(Identity):
                     raise
                 return self._load(ask, left - 1)
 
-        prompt = told(f"Passphrase for the key {self.path}: ")
+        again = "" if left == PASSPHRASE_PROMPTS else "That was not it. "
+        prompt = told(f"{again}Passphrase for the key {self.path}: ")
         return ask(prompt).addCallback(tryPassphrase)
 
     def _matching(self, key: Key) -> Key:

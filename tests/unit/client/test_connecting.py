@@ -21,8 +21,8 @@ from limpet.client.errors import (
 from limpet.client.hostpolicy import PinnedHostKeys
 from limpet.core.negotiation import HARDENED
 from limpet.ssh.keys import Key
-from tests.pair.dialled import Dialled, Ear, MemoryReactor, configFor
-from tests.pair.harness import randomPortions, singleBytes
+from limpet.testing import MemoryNetwork, randomPortions, singleBytes
+from tests.pair.dialled import Dialled, Ear, configFor
 from tests.pair.stack import HOST_KEY, CommandChannel, makeFactory
 
 PASSWORD = Credentials(password=b"correct horse", only=True)
@@ -58,7 +58,7 @@ class TestLogin:
         deliveries = loggedIn().reactor.pairs[0].operations
         assert deliveries >= 10
         for at in range(1, deliveries + 1):
-            reactor = MemoryReactor(lambda host, port: server())
+            reactor = MemoryNetwork(lambda host, port: server())
             connecting = connect(
                 reactor,
                 configFor(ConnectTimeout=20),
@@ -158,7 +158,7 @@ class TestEnd:
 class TestDialling:
     def attempt(self, config: ClientConfig, answers: Any, *addresses: Any) -> tuple[Any, Any]:
         found = addresses or (IPv4Address("TCP", "192.0.2.1", 22),)
-        reactor = MemoryReactor(answers, found)
+        reactor = MemoryNetwork(answers, found)
         outcome: list[Any] = []
         pinned = PinnedHostKeys([HOST_KEY])
         connecting = connect(reactor, config, credentials=PASSWORD, hostKeys=pinned)
@@ -197,11 +197,19 @@ class TestDialling:
         assert outcome[0].provedIdentity
 
     def test_noSuchHost(self) -> None:
-        reactor = MemoryReactor(self.refusing, ())
+        reactor = MemoryNetwork(self.refusing, ())
         failed = connect(reactor, configFor("nowhere.test"), hostKeys=PinnedHostKeys([]))
         outcome: list[Any] = []
         failed.addErrback(lambda reason: outcome.append(reason.value))
         assert "there is no such host" in str(outcome[0])
+        assert "-p" not in str(outcome[0])
+
+    def test_aPortInTheName(self) -> None:
+        reactor = MemoryNetwork(self.refusing, ())
+        failed = connect(reactor, configFor("web1:2222"), hostKeys=PinnedHostKeys([]))
+        outcome: list[Any] = []
+        failed.addErrback(lambda reason: outcome.append(reason.value))
+        assert "for a port write -p 2222 web1, or ssh://web1:2222" in str(outcome[0])
 
     def test_theNextAddressIsTriedAtOnceWhereOneRefuses(self) -> None:
         def answers(host: str, port: int) -> Any:
@@ -250,7 +258,7 @@ class TestDialling:
         assert not reactor.getDelayedCalls()
 
     def test_cancelledWhileDialling(self) -> None:
-        reactor = MemoryReactor(lambda host, port: None)
+        reactor = MemoryNetwork(lambda host, port: None)
         connecting = connect(reactor, configFor(ConnectTimeout=5), hostKeys=PinnedHostKeys([]))
         outcome: list[Any] = []
         connecting.addErrback(lambda reason: outcome.append(reason.type))
@@ -270,7 +278,7 @@ class TestDialling:
 
     def cancelledAfter(self, steps: int) -> bool:
         """Give an attempt up after some steps; whether it was logged in by then."""
-        reactor = MemoryReactor(lambda host, port: server())
+        reactor = MemoryNetwork(lambda host, port: server())
         connecting = connect(
             reactor,
             configFor(ConnectTimeout=5),

@@ -151,7 +151,8 @@ class TestFiles:
             return defer.succeed(answers.pop(0))
 
         assert result(identity.sign(b"x", b"ssh-ed25519", ask)) == ED25519.sign(b"x")
-        assert asked == [f"Passphrase for the key {path}: ".encode()] * 2
+        question = f"Passphrase for the key {path}: ".encode()
+        assert asked == [question, b"That was not it. " + question]
 
     def test_threeWrongPassphrases(self, tmp_path: Path) -> None:
         path = tmp_path / "key"
