@@ -13,10 +13,10 @@ from twisted.python.failure import Failure
 from limpet.core.authentication import signedData
 from limpet.ssh.agent import SSHAgentClient, SSHAgentFactory
 from limpet.ssh.keys import Key
+from limpet.testing import Pair
 from limpet.wire.agent import SessionBind
 from limpet.wire.fields import NS
 from tests.keymaking import makeKey
-from tests.pair.harness import Pair
 
 SESSION = hashlib.sha256(b"a session").digest()
 HOST_KEY = makeKey(number=900)

@@ -13,10 +13,10 @@ from limpet.core.errors import ProtocolViolation
 from limpet.core.packets import PacketSender
 from limpet.core.phases import Phase
 from limpet.ssh.transport import SSHClientTransport
+from limpet.testing import MemoryTransport, Pair
 from limpet.wire import numbers as n
 from limpet.wire.fields import NS, u32
 from tests.pair.dialled import Ear
-from tests.pair.harness import Pair, PairTransport
 from tests.pair.stack import makeFactory
 
 
@@ -32,8 +32,8 @@ class Client(SSHClientTransport):
         self.isSecure = True
 
 
-def alone() -> tuple[Client, PairTransport]:
-    client, transport = Client(), PairTransport("client", Clock(), 1)
+def alone() -> tuple[Client, MemoryTransport]:
+    client, transport = Client(), MemoryTransport("client", Clock(), 1)
     client.makeConnection(transport)
     return client, transport
 
@@ -43,25 +43,25 @@ def serversKexInit(**settings: Any) -> bytes:
     server = makeFactory().buildProtocol(None)
     for name, value in settings.items():
         setattr(server, name, value)
-    transport = PairTransport("server", Clock(), 2)
+    transport = MemoryTransport("server", Clock(), 2)
     server.makeConnection(transport)
     return bytes(transport.written)
 
 
-def inKexInit() -> tuple[Client, PairTransport]:
+def inKexInit() -> tuple[Client, MemoryTransport]:
     client, transport = alone()
     client.dataReceived(b"SSH-2.0-x\r\n")
     return client, transport
 
 
-def inExchange() -> tuple[Client, PairTransport]:
+def inExchange() -> tuple[Client, MemoryTransport]:
     client, transport = alone()
     client.dataReceived(serversKexInit())
     assert client.phase is Phase.EXCHANGE
     return client, transport
 
 
-def inNewKeys() -> tuple[Client, PairTransport]:
+def inNewKeys() -> tuple[Client, MemoryTransport]:
     pair = Pair(Client(), makeFactory().buildProtocol(None))
     while pair.client.phase is not Phase.NEWKEYS:
         pair.carryToServer()
@@ -90,7 +90,7 @@ def plainPacket(number: int, body: bytes, sequence: int) -> bytes:
 @pytest.mark.parametrize("body", [b"", bytes(64)], ids=["empty", "zeros"])
 @pytest.mark.parametrize("state", EXPECTED, ids=lambda state: state.__name__)
 def test_C2_client_takes_only_the_one_message(
-    state: Callable[[], tuple[Client, PairTransport]], body: bytes
+    state: Callable[[], tuple[Client, MemoryTransport]], body: bytes
 ) -> None:
     for number in range(256):
         if number in EXPECTED[state]:
@@ -105,7 +105,7 @@ def test_C2_client_takes_only_the_one_message(
 @pytest.mark.parametrize("body", [b"", bytes(64), b"\xff" * 64])
 @pytest.mark.parametrize("state", EXPECTED, ids=lambda state: state.__name__)
 def test_C2_client_damaged_messages_of_the_right_number(
-    state: Callable[[], tuple[Client, PairTransport]], body: bytes
+    state: Callable[[], tuple[Client, MemoryTransport]], body: bytes
 ) -> None:
     for number in EXPECTED[state]:
         if (state, number, body) == (inNewKeys, n.MSG_NEWKEYS, b""):

@@ -13,9 +13,9 @@ from limpet.core.packets import PacketSender
 from limpet.core.phases import PHASES, Phase, Verdict
 from limpet.core.rekey import RekeyPolicy
 from limpet.ssh.transport import SSHClientTransport
+from limpet.testing import MemoryTransport, Pair
 from limpet.wire import numbers as n
 from limpet.wire.fields import NS, u32
-from tests.pair.harness import Pair, PairTransport
 from tests.pair.test_transport import Client, Recorder, Server, connected
 
 
@@ -26,14 +26,14 @@ class Mute(SSHClientTransport):
         return defer.succeed(True)
 
 
-def serverAlone(**settings: Any) -> tuple[Server, PairTransport]:
+def serverAlone(**settings: Any) -> tuple[Server, MemoryTransport]:
     """A server that has only been connected to, and what it writes to."""
     from twisted.internet.task import Clock
 
     server = Server()
     for name, value in settings.items():
         setattr(server, name, value)
-    transport = PairTransport("server", Clock(), 1)
+    transport = MemoryTransport("server", Clock(), 1)
     server.makeConnection(transport)
     return server, transport
 
@@ -51,25 +51,25 @@ def clientKexInit(**settings: Any) -> bytes:
     client = Mute()
     for name, value in settings.items():
         setattr(client, name, value)
-    transport = PairTransport("client", Clock(), 1)
+    transport = MemoryTransport("client", Clock(), 1)
     client.makeConnection(transport)
     return bytes(transport.written)
 
 
-def inKexInit() -> tuple[Server, PairTransport]:
+def inKexInit() -> tuple[Server, MemoryTransport]:
     server, transport = serverAlone()
     server.dataReceived(b"SSH-2.0-x\r\n")
     return server, transport
 
 
-def inExchange() -> tuple[Server, PairTransport]:
+def inExchange() -> tuple[Server, MemoryTransport]:
     server, transport = serverAlone()
     server.dataReceived(clientKexInit())
     assert server.phase is Phase.EXCHANGE
     return server, transport
 
 
-def inNewKeys() -> tuple[Server, PairTransport]:
+def inNewKeys() -> tuple[Server, MemoryTransport]:
     client, server = Client(), Server()
     client.verdict = defer.Deferred()
     pair = Pair(client, server)
@@ -88,7 +88,7 @@ EXPECTED = {
 @pytest.mark.parametrize("body", [b"", bytes(64)], ids=["empty", "zeros"])
 @pytest.mark.parametrize("state", EXPECTED, ids=lambda state: state.__name__)
 def test_C2_strictKexTakesOnlyTheOneMessage(
-    state: Callable[[], tuple[Server, PairTransport]], body: bytes
+    state: Callable[[], tuple[Server, MemoryTransport]], body: bytes
 ) -> None:
     for number in range(256):
         server, transport = state()

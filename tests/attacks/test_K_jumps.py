@@ -16,9 +16,9 @@ from limpet.client.errors import ClientError, ConnectFailed, HandshakeFailed, Ho
 from limpet.client.interaction import IUserInterface
 from limpet.ssh.channel import SSHChannel
 from limpet.ssh.keys import Key
+from limpet.testing import MemoryNetwork
 from limpet.wire.fields import Reader
 from limpet.wire.numbers import MSG_CHANNEL_CLOSE
-from tests.pair.dialled import MemoryReactor
 from tests.pair.stack import UserAuth, makeFactory
 
 OUTER_KEY = Key.generate("ed25519")
@@ -125,7 +125,7 @@ class Way:
             return interface, avatar, logout
 
         realm.requestAvatar = requestAvatar
-        self.reactor = MemoryReactor(lambda host, port: self.outer)
+        self.reactor = MemoryNetwork(lambda host, port: self.outer)
         self.outcomes: list[Any] = []
         connecting = connect(
             self.reactor,

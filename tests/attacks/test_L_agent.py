@@ -22,12 +22,12 @@ from limpet.ssh.agent import (
 from limpet.ssh.agent.client import ANSWER_SECONDS, SIGN_SECONDS
 from limpet.ssh.agent.server import MAX_UNLOCKS_WAITING
 from limpet.ssh.keys import Key
+from limpet.testing import MemoryTransport
 from limpet.wire import agent as wire
 from limpet.wire.agent import Destination, Hop
 from limpet.wire.fields import MP, NS, u32
 from tests.agents import HOST_KEY, SESSION, Joined, bindTo, fileToSign, login, sessionNumber
 from tests.keymaking import allKeys, makeCertificate, makeKey
-from tests.pair.harness import PairTransport
 
 KEY = makeKey()
 RSA = makeKey("rsa", 2048)
@@ -136,7 +136,7 @@ class HostileAgent:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.transport = PairTransport("client", self.clock, 1)
+        self.transport = MemoryTransport("client", self.clock, 1)
         self.client = SSHAgentClient()
         self.client.makeConnection(self.transport)  # type: ignore[no-untyped-call]
         self.failures: list[BaseException] = []

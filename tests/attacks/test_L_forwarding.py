@@ -19,13 +19,13 @@ from limpet.core.framing import FrameReceiver, packFrame
 from limpet.error import ConchError
 from limpet.ssh.agent import AgentBroken, SSHAgentFactory
 from limpet.ssh.keys import Key
+from limpet.testing import Pair
 from limpet.wire import agent as wire
 from limpet.wire.agent import SignRequest
 from limpet.wire.fields import NS, Reader, u32
 from limpet.wire.numbers import OPEN_ADMINISTRATIVELY_PROHIBITED, OPEN_RESOURCE_SHORTAGE
 from tests.agents import HOST_KEY, SESSION, Joined, bindTo, fileToSign, login, sessionNumber
 from tests.keymaking import makeKey
-from tests.pair.harness import Pair
 
 KEY = makeKey()
 OTHER = makeKey(number=1)

@@ -28,7 +28,7 @@ from limpet.error import ConchError
 from limpet.interfaces import IConchUser, ISession
 from limpet.ssh import channel, connection, session, transport, userauth
 from limpet.ssh.common import MP, NS, getNS
-from tests.pair.harness import Pair, Portions, randomPortions, singleBytes, whole
+from limpet.testing import Pair, Portions, randomPortions, singleBytes, whole
 from tests.pair.stack import (
     Client,
     CommandChannel,

@@ -16,9 +16,9 @@ from limpet.core.phases import Phase, Verdict
 from limpet.ssh.factory import SSHFactory
 from limpet.ssh.keys import Key
 from limpet.ssh.transport import SSHClientTransport
+from limpet.testing import Pair, Portions, whole
 from limpet.wire import numbers as n
 from limpet.wire.fields import NS, Reader, boolean, u32
-from tests.pair.harness import Pair, Portions, whole
 from tests.pair.stack import UserAuth, makeFactory
 
 _EXCHANGE = frozenset((n.MSG_KEXINIT, n.MSG_NEWKEYS, *range(30, 50)))

@@ -1,17 +1,8 @@
-"""A reactor in memory for `limpet.client.connecting`: who is dialled answers in the same process.
-
-Rule: as in `harness`, nothing moves until the test calls `settle`, and time moves by `advance`.
-"""
+"""A connection that `limpet.client.connecting` makes to a server that a test plays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-
-from twisted.internet import error
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 
 from limpet.client.authenticating import Credentials
 from limpet.client.config import ClientConfig, loadClientConfig
@@ -21,111 +12,9 @@ from limpet.core import authentication
 from limpet.core.phases import Phase, Verdict
 from limpet.ssh.keys import Key
 from limpet.ssh.transport import SSHServerTransport
+from limpet.testing import MemoryNetwork, Portions, whole
 from limpet.wire import numbers as n
-from tests.pair.harness import Pair, Portions, whole
 from tests.pair.stack import HOST_KEY, makeFactory
-
-ADDRESS = IPv4Address("TCP", "192.0.2.1", 22)
-
-Answers = Callable[[str, int], Any]
-"""From host and port to the server's protocol; None lets the connection hang, an exception is why
-it fails."""
-
-
-class Connector:
-    """One attempt to connect."""
-
-    def __init__(self, reactor: MemoryReactor, host: str, port: int, factory: Any) -> None:
-        self.reactor, self.host, self.port, self.factory = reactor, host, port, factory
-        self.isGivenUp = False
-
-    def succeed(self, server: Any) -> None:
-        """The other end answers."""
-        client = self.factory.buildProtocol(ADDRESS)
-        if client is not None:
-            pair = Pair(client, server, self.reactor.portions, self.reactor)
-            self.reactor.pairs.append(pair)
-
-    def fail(self, reason: Exception) -> None:
-        self.factory.clientConnectionFailed(self, Failure(reason))
-
-    def disconnect(self) -> None:
-        self.isGivenUp = True
-        self.fail(error.UserError())
-
-
-class MemoryReactor(Clock):
-    """Time, names and connections in memory.
-
-    Args:
-        answers: Who answers where.
-        addresses: What every name stands for.
-        portions: How the bytes of each connection are cut.
-
-    Attributes:
-        pairs: The connections that came about, oldest first.
-        connectors: All attempts.
-    """
-
-    def __init__(
-        self,
-        answers: Answers,
-        addresses: tuple[Any, ...] = (ADDRESS,),
-        portions: Portions = whole,
-    ) -> None:
-        super().__init__()
-        self.answers = answers
-        self.addresses = addresses
-        self.portions = portions
-        self.nameResolver = self
-        self.pairs: list[Pair] = []
-        self.connectors: list[Connector] = []
-
-    def resolveHostName(
-        self,
-        receiver: Any,
-        hostName: str,
-        portNumber: int = 0,
-        addressTypes: Any = None,
-        transportSemantics: str = "TCP",
-    ) -> None:
-        receiver.resolutionBegan(None)
-        wanted = tuple(addressTypes or (IPv4Address, IPv6Address))
-        for address in self.addresses:
-            if isinstance(address, wanted):
-                receiver.addressResolved(type(address)("TCP", address.host, portNumber))
-        receiver.resolutionComplete()
-
-    def connectTCP(
-        self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None
-    ) -> Connector:
-        connector = Connector(self, host, port, factory)
-        self.connectors.append(connector)
-        self.callLater(0, self._answer, connector)
-        return connector
-
-    def _answer(self, connector: Connector) -> None:
-        if connector.isGivenUp:
-            return
-        try:
-            answer = self.answers(connector.host, connector.port)
-        except Exception as reason:  # noqa: BLE001 that is how a test says that it fails
-            connector.fail(reason)
-            return
-        if answer is not None:
-            connector.succeed(answer)
-
-    def settle(self) -> None:
-        """Let everything happen that needs no time."""
-        for _ in range(1000):
-            self.advance(0)
-            before = [pair.operations for pair in self.pairs]
-            for pair in list(self.pairs):
-                pair.pump()
-            calls = [call for call in self.getDelayedCalls() if call.getTime() <= self.seconds()]
-            if not calls and before == [pair.operations for pair in self.pairs]:
-                return
-        raise AssertionError("the connections do not come to rest")
 
 
 class Ear(SSHServerTransport):
@@ -198,7 +87,7 @@ class Dialled:
         **options: Any,
     ) -> None:
         self.server = server
-        self.reactor = MemoryReactor(lambda host, port: server, portions=portions)
+        self.reactor = MemoryNetwork(lambda host, port: server, portions=portions)
         self.client: ClientConnection | None = None
         self.failure: Any = None
         self.outcomes = 0

@@ -24,8 +24,8 @@ from limpet.ssh.keys import Key
 from limpet.ssh.session import SSHSession
 from limpet.ssh.transport import SSHClientTransport
 from limpet.ssh.userauth import SSHUserAuthClient
+from limpet.testing import Pair, Portions, whole
 from limpet.wire.fields import NS, Reader
-from tests.pair.harness import Pair, Portions, whole
 
 HOST_KEY = Key.generate("ed25519")
 OUTPUT_SIZE = 300_000

@@ -12,10 +12,10 @@ from zope.interface import directlyProvides
 
 from limpet.core.rekey import RekeyPolicy
 from limpet.ssh.connection import SSHConnection
+from limpet.testing import Portions, randomPortions, singleBytes, whole
 from limpet.wire import numbers as n
 from limpet.wire.fields import NS, u32
 from tests.pair.attacker import Attacker
-from tests.pair.harness import Portions, randomPortions, singleBytes, whole
 from tests.pair.stack import OUTPUT_SIZE, CommandChannel, Stack, pattern
 
 PORTIONS = {

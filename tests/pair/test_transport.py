@@ -15,7 +15,7 @@ from limpet.crypto.groups import knownGroup
 from limpet.ssh.keys import Key
 from limpet.ssh.service import SSHService
 from limpet.ssh.transport import SSHClientTransport, SSHServerTransport
-from tests.pair.harness import Pair, Portions, randomPortions, singleBytes, whole
+from limpet.testing import Pair, Portions, randomPortions, singleBytes, whole
 
 HOST_KEY = Key.generate("ed25519")
 

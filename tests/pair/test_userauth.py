@@ -19,8 +19,8 @@ from limpet.core.authorizedkeys import parseAuthorizedKeys
 from limpet.ssh.keys import Key
 from limpet.ssh.transport import SSHClientTransport, SSHServerTransport
 from limpet.ssh.userauth import SSHUserAuthClient
+from limpet.testing import Pair, Portions, randomPortions, singleBytes, whole
 from tests.pair.attacker import Attacker
-from tests.pair.harness import Pair, Portions, randomPortions, singleBytes, whole
 from tests.unit.ssh.userauth.doubles import Connection, Factory, Passwords, Realm
 
 HOST_KEY = Key.generate("ed25519")

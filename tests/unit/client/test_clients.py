@@ -27,7 +27,8 @@ from limpet.client.processes import DISCARD, HIGH_WATER, MAX_UNREAD, STDOUT, Rem
 from limpet.client.programs import Ending, Terminal
 from limpet.client.streams import CommandSucceeded, reasonFor
 from limpet.ssh.keys import Key
-from tests.pair.dialled import MemoryReactor, configFor
+from limpet.testing import MemoryNetwork
+from tests.pair.dialled import configFor
 from tests.pair.stack import HOST_KEY, UserAuth, makeFactory, pattern
 
 
@@ -36,7 +37,7 @@ class World:
 
     def __init__(self) -> None:
         self.server: Any = makeFactory().buildProtocol(None)
-        self.reactor = MemoryReactor(lambda host, port: self.server)
+        self.reactor = MemoryNetwork(lambda host, port: self.server)
         self.outcomes: list[Any] = []
         connecting = connect(
             "alice@server.test",
@@ -95,7 +96,6 @@ class TestRun:
         data = pattern(500_000, b"in")
         assert world.run("echo", input=io.BytesIO(data)).stdout == data
 
-    def test_noInputIsAnEndAtOnce(self, world: World) -> None:
     @pytest.mark.parametrize(
         ("given", "why"),
         [(OSError(5, "Input/output error"), "Input/output error"), ("", "str"), (None, "NoneType")],
@@ -119,6 +119,7 @@ class TestRun:
         world.reactor.settle()
         assert not world.client.connection.connection.channels
 
+    def test_noInputIsAnEndAtOnce(self, world: World) -> None:
         assert world.run("echo") == Result("echo", b"", b"", 0)
 
     def test_check(self, world: World) -> None:

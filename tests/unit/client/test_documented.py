@@ -16,7 +16,7 @@ from limpet.client.options import ConchOptions
 from limpet.error import ConchError
 from limpet.ssh.connection import SSHConnection
 from limpet.ssh.keys import Key, createKeyFiles
-from tests.pair.harness import Pair
+from limpet.testing import Pair
 from tests.pair.stack import HOST_KEY, CommandChannel, Connection, UserAuth, makeFactory
 from tests.unit.ssh.userauth.doubles import Transport
 

@@ -25,7 +25,8 @@ from limpet.endpoints import (
 )
 from limpet.error import ConchError, HostKeyChanged, UserRejectedKey
 from limpet.ssh.keys import Key
-from tests.pair.dialled import Ear, MemoryReactor
+from limpet.testing import MemoryNetwork
+from tests.pair.dialled import Ear
 from tests.pair.stack import HOST_KEY, UserAuth, makeFactory
 
 
@@ -79,7 +80,7 @@ class World:
 
     def __init__(self, directory: Any) -> None:
         self.server: Any = makeFactory().buildProtocol(None)
-        self.reactor = MemoryReactor(lambda host, port: self.server)
+        self.reactor = MemoryNetwork(lambda host, port: self.server)
         self.path = directory / "known_hosts"
         self.write(HOST_KEY)
 

@@ -8,10 +8,10 @@ import pytest
 from twisted.internet.task import Clock
 
 from limpet.ssh.connection import SSHConnection
+from limpet.testing import MemoryTransport
 from limpet.unix.agents import MAX_CONNECTIONS, ForwardedAgent
 from limpet.wire import numbers as n
 from limpet.wire.fields import NS, u32
-from tests.pair.harness import PairTransport
 
 
 class Wire:
@@ -55,7 +55,7 @@ class Forwarded:
     def connect(self) -> Any:
         """A program's connection."""
         local: Any = self.agent.buildProtocol(None)
-        local.makeConnection(PairTransport("local", Clock(), 1))
+        local.makeConnection(MemoryTransport("local", Clock(), 1))
         return local
 
     def confirm(self, number: int = 0, window: int = 1000) -> None:

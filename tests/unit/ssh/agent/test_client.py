@@ -11,12 +11,12 @@ from limpet.core.framing import packFrame
 from limpet.error import ConchError
 from limpet.ssh.agent import AgentBroken, AgentError, AgentRefused, Constraints, SSHAgentClient
 from limpet.ssh.keys import Key
+from limpet.testing import MemoryTransport
 from limpet.wire import agent as wire
 from limpet.wire.agent import SignRequest
 from limpet.wire.fields import NS, u32
 from tests.agents import HOST_KEY, SESSION, bindTo
 from tests.keymaking import makeCertificate, makeKey
-from tests.pair.harness import PairTransport
 
 KEY = makeKey()
 RSA = makeKey("rsa", 2048)
@@ -26,7 +26,7 @@ class Client:
     """A client, what it wrote, and what came of what it asked."""
 
     def __init__(self) -> None:
-        self.transport = PairTransport("client", Clock(), 1)
+        self.transport = MemoryTransport("client", Clock(), 1)
         self.agent = SSHAgentClient()
         self.agent.makeConnection(self.transport)  # type: ignore[no-untyped-call]
 
