@@ -137,6 +137,8 @@ def _leaveBehind() -> Callable[[str], None]:
     def ready(path: str) -> None:
         with open(writing, "w", encoding="utf-8", errors="surrogateescape") as pipe:
             pipe.write(lineFor(path, os.getpid()))
+        # It is to keep no file system from being unmounted.
+        os.chdir("/")
         nothing = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(nothing, standard)
