@@ -10,27 +10,37 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any
 
 import asyncssh
 
 PIECE = 262144
 
 
+def connecting(port: int, user: str, key: str, cipher: str, mac: str) -> Any:
+    """A connection, to be entered by `async with`.
+
+    Args:
+        mac: A name, or "-" where the cipher needs none.
+    """
+    return asyncssh.connect(
+        "127.0.0.1",
+        port,
+        username=user,
+        client_keys=[key],
+        known_hosts=None,
+        config=[],
+        agent_path=None,
+        kex_algs=["curve25519-sha256"],
+        server_host_key_algs=["ssh-ed25519"],
+        encryption_algs=[cipher],
+        mac_algs=() if mac == "-" else [mac],
+    )
+
+
 async def runCommand(port: int, user: str, key: str, cipher: str, mac: str, command: str) -> int:
     async with (
-        asyncssh.connect(
-            "127.0.0.1",
-            port,
-            username=user,
-            client_keys=[key],
-            known_hosts=None,
-            config=[],
-            agent_path=None,
-            kex_algs=["curve25519-sha256"],
-            server_host_key_algs=["ssh-ed25519"],
-            encryption_algs=[cipher],
-            mac_algs=() if mac == "-" else [mac],
-        ) as connection,
+        connecting(port, user, key, cipher, mac) as connection,
         connection.create_process(
             command, stdout=sys.stdout.buffer, stderr=sys.stderr.buffer, encoding=None
         ) as process,

@@ -11,24 +11,12 @@ from __future__ import annotations
 import asyncio
 import sys
 
-import asyncssh
+from benchmarks.asyncsshClient import connecting
 
 
 async def transfer(port: int, user: str, key: str, cipher: str, mac: str) -> None:
     async with (
-        asyncssh.connect(
-            "127.0.0.1",
-            port,
-            username=user,
-            client_keys=[key],
-            known_hosts=None,
-            config=[],
-            agent_path=None,
-            kex_algs=["curve25519-sha256"],
-            server_host_key_algs=["ssh-ed25519"],
-            encryption_algs=[cipher],
-            mac_algs=() if mac == "-" else [mac],
-        ) as connection,
+        connecting(port, user, key, cipher, mac) as connection,
         connection.start_sftp_client() as files,
     ):
         for line in sys.stdin:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import hashlib
+import functools
 import os
-import re
 import shutil
 import socket
-import socketserver
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,32 +17,33 @@ import pytest
 from benchmarks.servers import Workplace, freePort
 from tests.interop.farEnds import (
     BLOCK,
+    MANY,
     MEBIBYTE,
+    SECONDS,
     SIZE,
     Counter,
-    TcpFar,
     UnixFar,
     connected,
     counting,
     digest,
     talk,
-    throughSocks,
+)
+from tests.interop.forwardings import (
+    BulkTests,
+    CrowdTests,
+    Forward,
+    checkChosenPort,
+    checkProxy,
+    checkStandardStreams,
+    far,
+    untilReady,
 )
 from tests.interop.host import IS_LIMPET, Host, poll, running
 from tests.interop.peers import requirePeer
 
-SECONDS = 60.0
-MANY = 200
+__all__ = ["far"]
 
 ARGUMENTS = ("--allow-forwarding", "local,remote,unix") if IS_LIMPET else ()
-
-
-@pytest.fixture(scope="module")
-def far() -> Iterator[int]:
-    """The port of a `Counter`."""
-    server = TcpFar(("127.0.0.1", 0), Counter)
-    with counting(server):
-        yield server.server_address[1]
 
 
 @pytest.fixture(scope="module")
@@ -73,43 +72,25 @@ def loud(host: Host, *options: str) -> list[str]:
 def forwarding(host: Host, *options: str, ready: int | Path) -> Iterator[None]:
     """An `ssh -N` with these options, once what it forwards can be connected to."""
     with host.sshProcess("-N", "-o", "ExitOnForwardFailure=yes", *options):
-
-        def answers() -> bool:
-            try:
-                connected(ready).close()
-            except OSError:
-                return False
-            return True
-
-        poll(answers, 20.0, "the forwarding")
+        untilReady(ready)
         yield
 
 
-class TestBulk:
-    def test_local(self, host: Host, far: int) -> None:
-        port = freePort()
-        with (
-            forwarding(host, "-L", f"{port}:localhost:{far}", ready=port),
-            connected(port) as connection,
-        ):
-            talk(connection, SIZE, SIZE)
+@pytest.fixture
+def forward(host: Host) -> Forward:
+    return functools.partial(forwarding, host)
 
-    def test_remote(self, host: Host, far: int) -> None:
-        port = freePort()
-        with (
-            forwarding(host, "-R", f"{port}:127.0.0.1:{far}", ready=port),
-            connected(port) as connection,
-        ):
-            talk(connection, SIZE, SIZE)
 
-    def test_dynamic(self, host: Host, far: int) -> None:
-        port = freePort()
-        with (
-            forwarding(host, "-D", str(port), ready=port),
-            throughSocks(port, far) as connection,
-        ):
-            talk(connection, SIZE, SIZE)
+@pytest.fixture
+def many() -> int:
+    return MANY
 
+
+class TestCrowd(CrowdTests):
+    """Also through this server."""
+
+
+class TestBulk(BulkTests):
     def test_local_to_a_socket(self, host: Host, farSocket: Path) -> None:
         port = freePort()
         with (
@@ -128,16 +109,7 @@ class TestBulk:
         path.unlink(missing_ok=True)
 
     def test_standard_input_and_output(self, host: Host, far: int) -> None:
-        up = b"%d\n" % SIZE + BLOCK * (SIZE // MEBIBYTE)
-        done = subprocess.run(
-            [*host.sshCommand("-W", f"127.0.0.1:{far}"), host.destination],
-            input=up,
-            capture_output=True,
-            timeout=SECONDS,
-        )
-        assert done.returncode == 0, done.stderr
-        assert hashlib.sha256(done.stdout[:SIZE]).hexdigest().encode() == digest(SIZE)
-        assert done.stdout[SIZE:] == b"%d %s\n" % (SIZE, digest(SIZE))
+        checkStandardStreams([*host.sshCommand("-W", f"127.0.0.1:{far}"), host.destination])
 
 
 def test_keys_are_exchanged_meanwhile(host: Host, far: int) -> None:
@@ -182,27 +154,6 @@ def pour(connection: socket.socket) -> int:
     return poured
 
 
-@pytest.mark.parametrize("way", ["-L", "-R", "-D"])
-def test_two_hundred_at_a_time(host: Host, far: int, way: str) -> None:
-    port = freePort()
-    specification = str(port) if way == "-D" else f"{port}:127.0.0.1:{far}"
-    with forwarding(host, way, specification, ready=port), ExitStack() as stack:
-        connections = []
-        for _ in range(MANY):
-            made = throughSocks(port, far) if way == "-D" else connected(port)
-            connections.append(stack.enter_context(made))
-        for number, connection in enumerate(connections):
-            connection.sendall(b"%d\n" % number + b"x" * 50_000)
-        for connection in connections:
-            connection.shutdown(socket.SHUT_WR)
-        expected = hashlib.sha256(b"x" * 50_000).hexdigest().encode()
-        for number, connection in enumerate(connections):
-            answer = b""
-            while piece := connection.recv(65536):
-                answer += piece
-            assert answer == BLOCK[:number] + b"50000 " + expected + b"\n"
-
-
 def test_nc_that_ends_its_direction(host: Host, far: int) -> None:
     nc = requirePeer("nc")
     port = freePort()
@@ -216,36 +167,9 @@ def test_nc_that_ends_its_direction(host: Host, far: int) -> None:
     assert done.stdout == b"%d %s\n" % (MEBIBYTE, digest(MEBIBYTE))
 
 
-class Page(socketserver.StreamRequestHandler):
-    """Answers any request with a page."""
-
-    def handle(self) -> None:
-        while self.rfile.readline().strip():
-            pass
-        self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: 1048576\r\n\r\n" + BLOCK)
-
-
 @pytest.mark.parametrize("scheme", ["socks4", "socks4a", "socks5", "socks5h"])
-def test_curl_through_the_proxy(host: Host, scheme: str) -> None:
-    curl = requirePeer("curl")
-    port = freePort()
-    server = TcpFar(("127.0.0.1", 0), Page)
-    with counting(server):
-        target = server.server_address[1]
-        with forwarding(host, "-D", str(port), ready=port):
-            done = subprocess.run(
-                [
-                    curl,
-                    "-sS",
-                    "-4",
-                    "-x",
-                    f"{scheme}://127.0.0.1:{port}",
-                    f"http://localhost:{target}/",
-                ],
-                capture_output=True,
-                timeout=SECONDS,
-            )
-    assert done.stdout == BLOCK, done.stderr
+def test_curl_through_the_proxy(forward: Forward, scheme: str) -> None:
+    checkProxy(forward, scheme)
 
 
 def test_jump_by_way_of_two_hosts(host: Host) -> None:
@@ -280,20 +204,7 @@ def test_jump_by_way_of_two_hosts(host: Host) -> None:
 
 
 def test_the_port_that_the_server_chooses(host: Host, far: int) -> None:
-    process = subprocess.Popen(
-        loud(host, "-N", "-R", f"0:127.0.0.1:{far}"),
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    with process:
-        try:
-            assert process.stderr
-            found = re.search(rb"Allocated port (\d+)", process.stderr.readline())
-            assert found
-            with connected(int(found[1])) as connection:
-                talk(connection, 100_000, 100_000)
-        finally:
-            process.kill()
+    checkChosenPort(loud(host, "-N", "-R", f"0:127.0.0.1:{far}"))
 
 
 def test_a_forwarding_that_is_cancelled(host: Host, far: int) -> None:

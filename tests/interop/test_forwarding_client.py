@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import functools
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -19,24 +18,33 @@ import limpet.aio
 from benchmarks.servers import Workplace, freePort
 from tests.interop.farEnds import (
     BLOCK,
+    MANY,
     MEBIBYTE,
+    SECONDS,
     SIZE,
     Counter,
-    TcpFar,
     UnixFar,
     connected,
     counting,
-    digest,
     talk,
     throughSocks,
 )
-from tests.interop.host import Host, poll, running
+from tests.interop.forwardings import (
+    BulkTests,
+    CrowdTests,
+    Forward,
+    checkChosenPort,
+    checkProxy,
+    checkStandardStreams,
+    far,
+    untilReady,
+)
+from tests.interop.host import Host, running
 from tests.interop.limpetssh import environment, limpetSsh
 from tests.interop.peers import requirePeer
 from tests.interop.test_client_peers import serving
 
-SECONDS = 60.0
-MANY = 200
+__all__ = ["far"]
 
 ANY_KEY = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=none")
 
@@ -61,14 +69,6 @@ def host(sharedHost: Host) -> Host:
     return sharedHost
 
 
-@pytest.fixture(scope="module")
-def far() -> Iterator[int]:
-    """The port of a `Counter`."""
-    server = TcpFar(("127.0.0.1", 0), Counter)
-    with counting(server):
-        yield server.server_address[1]
-
-
 @contextmanager
 def forwarding(host: Host, *options: str, ready: int | Path) -> Iterator[subprocess.Popen[bytes]]:
     """A `limpet ssh -N` with these options, once what it forwards can be connected to."""
@@ -82,18 +82,13 @@ def forwarding(host: Host, *options: str, ready: int | Path) -> Iterator[subproc
         env=environment(host),
         start_new_session=True,
     )
+
+    def isAlive() -> None:
+        if process.poll() is not None and process.stderr:
+            raise AssertionError(process.stderr.read())
+
     try:
-
-        def answers() -> bool:
-            if process.poll() is not None and process.stderr:
-                raise AssertionError(process.stderr.read())
-            try:
-                connected(ready).close()
-            except OSError:
-                return False
-            return True
-
-        poll(answers, 20.0, "the forwarding")
+        untilReady(ready, isAlive)
         yield process
     finally:
         with suppress(ProcessLookupError):
@@ -128,31 +123,21 @@ def hasSockets(host: Host) -> bool:
     return "dropbear" not in host.server.name
 
 
-class TestBulk:
-    def test_local(self, host: Host, far: int) -> None:
-        port = freePort()
-        with (
-            forwarding(host, "-L", f"{port}:localhost:{far}", ready=port),
-            connected(port) as connection,
-        ):
-            talk(connection, SIZE, SIZE)
+@pytest.fixture
+def forward(host: Host) -> Forward:
+    return functools.partial(forwarding, host)
 
-    def test_remote(self, host: Host, far: int) -> None:
-        port = freePort()
-        with (
-            forwarding(host, "-R", f"{port}:127.0.0.1:{far}", ready=port),
-            connected(port) as connection,
-        ):
-            talk(connection, SIZE, SIZE)
 
-    def test_dynamic(self, host: Host, far: int) -> None:
-        port = freePort()
-        with (
-            forwarding(host, "-D", str(port), ready=port),
-            throughSocks(port, far) as connection,
-        ):
-            talk(connection, SIZE, SIZE)
+@pytest.fixture
+def many(host: Host) -> int:
+    return 40 if "dropbear" in host.server.name else MANY
 
+
+class TestCrowd(CrowdTests):
+    """Also by this client."""
+
+
+class TestBulk(BulkTests):
     def test_remote_dynamic(self, host: Host, far: int) -> None:
         port = freePort()
         with (
@@ -178,33 +163,8 @@ class TestBulk:
             each.unlink(missing_ok=True)
 
     def test_standard_input_and_output(self, host: Host, far: int) -> None:
-        up = b"%d\n" % SIZE + BLOCK * (SIZE // MEBIBYTE)
-        done = run(host, "-W", f"127.0.0.1:{far}", input=up)
-        assert done.returncode == 0, done.stderr
-        assert hashlib.sha256(done.stdout[:SIZE]).hexdigest().encode() == digest(SIZE)
-        assert done.stdout[SIZE:] == b"%d %s\n" % (SIZE, digest(SIZE))
-
-
-@pytest.mark.parametrize("way", ["-L", "-R", "-D"])
-def test_two_hundred_at_a_time(host: Host, far: int, way: str) -> None:
-    many = 40 if "dropbear" in host.server.name else MANY
-    port = freePort()
-    specification = str(port) if way == "-D" else f"{port}:127.0.0.1:{far}"
-    with forwarding(host, way, specification, ready=port), ExitStack() as stack:
-        connections = []
-        for _ in range(many):
-            made = throughSocks(port, far) if way == "-D" else connected(port)
-            connections.append(stack.enter_context(made))
-        for number, connection in enumerate(connections):
-            connection.sendall(b"%d\n" % number + b"x" * 50_000)
-        for connection in connections:
-            connection.shutdown(socket.SHUT_WR)
-        expected = hashlib.sha256(b"x" * 50_000).hexdigest().encode()
-        for number, connection in enumerate(connections):
-            answer = b""
-            while piece := connection.recv(65536):
-                answer += piece
-            assert answer == BLOCK[:number] + b"50000 " + expected + b"\n"
+        command = [*limpetSsh(host, *ANY_KEY, "-W", f"127.0.0.1:{far}"), host.destination]
+        checkStandardStreams(command, env=environment(host), start_new_session=True)
 
 
 def test_several_at_once_and_a_command(host: Host, far: int) -> None:
@@ -222,25 +182,8 @@ def test_several_at_once_and_a_command(host: Host, far: int) -> None:
 
 
 def test_the_port_that_the_server_chooses(host: Host, far: int) -> None:
-    process = subprocess.Popen(
-        [*limpetSsh(host, *ANY_KEY, "-N", "-R", f"0:127.0.0.1:{far}"), host.destination],
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=environment(host),
-    )
-    with process:
-        try:
-            assert process.stderr
-            line = b""
-            while b"llocated" not in line:
-                line = process.stderr.readline()
-                assert line
-            found = re.search(rb"port (\d+)", line)
-            assert found
-            with connected(int(found[1])) as connection:
-                talk(connection, 100_000, 100_000)
-        finally:
-            process.kill()
+    command = [*limpetSsh(host, *ANY_KEY, "-N", "-R", f"0:127.0.0.1:{far}"), host.destination]
+    checkChosenPort(command, env=environment(host))
 
 
 @pytest.mark.parametrize("way", ["-L", "-R"])
@@ -291,20 +234,8 @@ def test_jump_by_way_of_two_hosts(host: Host) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["socks4", "socks5h"])
-def test_curl_through_the_proxy(host: Host, scheme: str) -> None:
-    from tests.interop.test_forwarding import Page
-
-    curl = requirePeer("curl")
-    port = freePort()
-    server = TcpFar(("127.0.0.1", 0), Page)
-    with counting(server), forwarding(host, "-D", str(port), ready=port):
-        proxy, target = f"{scheme}://127.0.0.1:{port}", server.server_address[1]
-        done = subprocess.run(
-            [curl, "-sS", "-4", "-x", proxy, f"http://localhost:{target}/"],
-            capture_output=True,
-            timeout=SECONDS,
-        )
-    assert done.stdout == BLOCK, done.stderr
+def test_curl_through_the_proxy(forward: Forward, scheme: str) -> None:
+    checkProxy(forward, scheme)
 
 
 def test_plain_asyncio(host: Host, far: int) -> None:
