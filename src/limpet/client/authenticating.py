@@ -48,6 +48,8 @@ ANSWER_SECONDS = 60.0
 """How long a server may take for an answer while the user logs in (ours, attacks.md A2); a server
 that runs a slow check of passwords needs seconds."""
 
+NOBODY_IN_BATCH_MODE = "BatchMode is on, so nobody is asked"
+
 _AUTHENTICATION_TIMER = "authentication"
 
 ConnectAgent = Callable[[], "defer.Deferred[Any]"]
@@ -129,6 +131,13 @@ class ConfiguredUserAuth(SSHUserAuthClient):
         for name, isAllowed in allowed.items():
             if not isAllowed or name not in names:
                 self._cannotTry(name, "the configuration excludes it")
+        if config.batchMode and self.credentials.password is None:
+            allowed[authentication.PASSWORD] = False
+            self._cannotTry(authentication.PASSWORD, NOBODY_IN_BATCH_MODE)
+            if self.credentials.answer is None:
+                # Not even begun: a server may count it as a failure, or send a code to a telephone.
+                allowed[authentication.KEYBOARD_INTERACTIVE] = False
+                self._cannotTry(authentication.KEYBOARD_INTERACTIVE, NOBODY_IN_BATCH_MODE)
         return [name for name in names if allowed.get(name)]
 
     def _cannotTry(self, method: bytes, why: str) -> None:
@@ -397,7 +406,7 @@ class ConfiguredUserAuth(SSHUserAuthClient):
 
     def _ask(self, prompt: bytes, echo: bool) -> defer.Deferred[bytes]:
         if self.config.batchMode:
-            return defer.fail(NobodyToAsk("BatchMode is on, so nobody is asked"))
+            return defer.fail(NobodyToAsk(NOBODY_IN_BATCH_MODE))
         asking: defer.Deferred[bytes] = defer.maybeDeferred(self.ui.ask, prompt, echo)
         return asking
 

@@ -49,7 +49,7 @@ _KEYWORDS = {
     "-C": ("Compression", "yes"),
 }
 _KEYWORDS_WITH_VALUE = {"-c": "Ciphers", "-J": "ProxyJump"}
-_LOUDNESS = ("VERBOSE", "DEBUG1", "DEBUG2", "DEBUG3")
+_LOUDNESS = ("DEBUG1", "DEBUG2", "DEBUG3")
 
 ALWAYS = (
     ("ForwardAgent", "no"),

@@ -263,6 +263,25 @@ class TestPasswords:
         login = Login(BatchMode="yes")
         login.refuse(b"password", b"keyboard-interactive")
         assert login.person.asked == []
+        # Nor is the server asked to ask: it might send somebody a code.
+        assert login.methods == [b"none"]
+        text = str(login.auth.failure())
+        for method in ("password", "keyboard-interactive"):
+            assert f"not tried: {method}: BatchMode is on, so nobody is asked" in text
+
+    @pytest.mark.parametrize(
+        ("given", "methods"),
+        [
+            ({"password": b"pw"}, [b"none", b"keyboard-interactive"]),
+            ({"answer": lambda *asked: [b"pw"]}, [b"none", b"keyboard-interactive"]),
+        ],
+    )
+    def test_batchModeTriesWhatWasGiven(self, given: dict[str, Any], methods: list[bytes]) -> None:
+        login = Login(Credentials(**given), BatchMode="yes")
+        login.refuse(b"keyboard-interactive", b"password")
+        assert login.methods == methods
+        login.question((b"Password: ", False))
+        assert login.sent[-1] == u32(1) + NS(b"pw")
 
     def test_aPasswordThatHasToBeChanged(self) -> None:
         login = Login(person=Person(b"old", b"old", b"new"))
