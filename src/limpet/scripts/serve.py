@@ -25,10 +25,11 @@ from limpet.server.hostkeys import HostKeyError
 from limpet.server.logs import startLogging
 from limpet.server.service import ListenFailed, Server
 from limpet.server.settings import Address, Settings, SettingsError, load
+from limpet.server.supervisor import BadSocket, Supervisor, takeSockets
 from limpet.ssh.keys import Key
 from limpet.unix import Account
-
 from limpet.unix.spawning import passOnNoIgnoredSignals
+
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """What to type for an address that stands for all of them."""
 
@@ -46,13 +47,17 @@ def run(overrides: Mapping[str, Any], config: str | None) -> None:
         raise Mistake(str(failure)) from None
     startLogging(sys.stderr, settings.logLevel)
     forbidCoreDumps()
-    reactor = getReactor()
     passOnNoIgnoredSignals()
+    reactor = getReactor()
     goByMonotonicClock(reactor)
     try:
-        server = Server(reactor, settings, lambda: load(config, overrides, isAgain=True))
-        addresses = server.start()
-    except (HostKeyError, SettingsError, ListenFailed) as failure:
+        sockets = takeSockets()
+        supervisor = Supervisor()
+        server = Server(
+            reactor, settings, lambda: load(config, overrides, isAgain=True), supervisor
+        )
+        addresses = server.start(sockets)
+    except (BadSocket, HostKeyError, SettingsError, ListenFailed) as failure:
         raise Mistake(str(failure)) from None
     # From the moment at which somebody may know of the server; and again when the reactor has put
     # its own in their place.
@@ -64,6 +69,7 @@ def run(overrides: Mapping[str, Any], config: str | None) -> None:
         forgetOutput()
     server.finished.addCallback(lambda _: reactor.stop())
     reactor.callWhenRunning(server.handleSignals)
+    reactor.callWhenRunning(supervisor.ready, f"listening on {', '.join(map(str, addresses))}")
     reactor.run()
 
 

@@ -71,3 +71,19 @@ def listen(reactor: Any, host: str, port: int, factory: Any) -> ServerPort:
     result = ServerPort(port, factory, BACKLOG, host, reactor)
     result.startListening()
     return result
+
+
+def adopt(reactor: Any, listening: socket.socket, factory: Any) -> ServerPort:
+    """Take connections from a socket that listens already.
+
+    Args:
+        reactor: Provides IReactorFDSet.
+        listening: The socket, not blocking. It is used up.
+        factory: Makes the protocols.
+    """
+    result: ServerPort = ServerPort._fromListeningDescriptor(  # type: ignore[no-untyped-call]
+        reactor, listening.fileno(), listening.family, factory
+    )
+    listening.close()
+    result.startListening()
+    return result

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.cred.portal import Portal
@@ -31,8 +32,9 @@ from limpet.checkers import (
 from limpet.core.destinations import Destinations
 from limpet.server.factory import ServeFactory
 from limpet.server.hostkeys import HostKeyError, loadHostKeys, ownHostKey, stateDirectory
-from limpet.server.listening import ServerPort, listen
+from limpet.server.listening import ServerPort, adopt, listen
 from limpet.server.settings import Address, Settings, SettingsError
+from limpet.server.supervisor import Supervisor
 from limpet.ssh.keys import Key
 from limpet.tunnels import ForwardingPolicy
 from limpet.unix import FilePolicy, SessionPolicy, UnixSSHRealm
@@ -56,6 +58,7 @@ class Server:
         reactor: What runs it.
         settings: What to serve by.
         reload: Reads the settings again; for SIGHUP.
+        supervisor: Who is told how it goes.
 
     Attributes:
         factory: Makes the connections.
@@ -72,10 +75,15 @@ class Server:
     _log = ClassLogger()
 
     def __init__(
-        self, reactor: Any, settings: Settings, reload: Callable[[], Settings] | None = None
+        self,
+        reactor: Any,
+        settings: Settings,
+        reload: Callable[[], Settings] | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self._reactor = reactor
         self._reload = reload
+        self._supervisor = Supervisor({}) if supervisor is None else supervisor
         self.settings = settings
         hostKeys = findHostKeys(settings)
         checkRoot(settings)
@@ -100,8 +108,11 @@ class Server:
         )
         return Portal(self.realm, [checker])
 
-    def start(self) -> list[Address]:
+    def start(self, sockets: Sequence[socket.socket] = ()) -> list[Address]:
         """Listen.
+
+        Args:
+            sockets: What listens already, in place of the addresses of the settings.
 
         Returns:
             Where, with the real ports.
@@ -109,7 +120,8 @@ class Server:
         Raises:
             ListenFailed: One address is not to be had; none is listened on.
         """
-        for address in self.settings.addresses():
+        self.ports.extend(adopt(self._reactor, listening, self.factory) for listening in sockets)
+        for address in () if sockets else self.settings.addresses():
             try:
                 self.ports.append(listen(self._reactor, address.host, address.port, self.factory))
             except CannotListenError as failure:
@@ -126,8 +138,14 @@ class Server:
         """Take over changed settings, host keys and policy; where they are bad, keep the old."""
         if self._reload is None or self._isOver:
             return
+        self._supervisor.reloading()
+        self._takeOver(self._reload)
+        # Whether it did, is in the log; connections are taken as before.
+        self._supervisor.ready()
+
+    def _takeOver(self, reload: Callable[[], Settings]) -> None:
         try:
-            settings = self._reload()
+            settings = reload()
             hostKeys = findHostKeys(settings)
             checkRoot(settings)
             checkRevocations(settings)
@@ -152,6 +170,7 @@ class Server:
             self._end(kill=True)
             return
         self.factory.isClosing = True
+        self._supervisor.stopping()
         for port in self.ports:
             port.stopListening()  # type: ignore[no-untyped-call]
         self.ports.clear()
