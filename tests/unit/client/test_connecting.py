@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from twisted.internet import defer, error
 from twisted.internet.address import IPv4Address, IPv6Address
+from zope.interface import implementer
 
 from limpet.client.authenticating import Credentials
 from limpet.client.config import ClientConfig
@@ -19,6 +21,7 @@ from limpet.client.errors import (
     HostKeyRefused,
 )
 from limpet.client.hostpolicy import PinnedHostKeys
+from limpet.client.interaction import CHOICES, STEPS, IFollower, SilentInterface
 from limpet.core.negotiation import HARDENED
 from limpet.ssh.keys import Key
 from limpet.testing import MemoryNetwork, randomPortions, singleBytes
@@ -153,6 +156,72 @@ class TestEnd:
         other = dialled.client.close()
         dialled.settle()
         assert other.called
+
+
+@implementer(IFollower)
+class Follower(SilentInterface):
+    """Writes down each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[tuple[int, str]] = []
+
+    def follow(self, level: int, text: str) -> None:
+        self.steps.append((level, text))
+
+
+class TestSteps:
+    def followed(self, credentials: Credentials, answers: Any = None) -> list[tuple[int, str]]:
+        follower = Follower()
+        reactor = MemoryNetwork(answers or (lambda host, port: server()))
+        pinned = PinnedHostKeys([HOST_KEY])
+        connecting = connect(
+            reactor, configFor(), follower, credentials=credentials, hostKeys=pinned
+        )
+        connecting.addErrback(lambda reason: None)
+        for _ in range(20):
+            reactor.settle()
+            reactor.advance(0.5)
+        return follower.steps
+
+    def test_aLogin(self) -> None:
+        steps = self.followed(PASSWORD)
+        assert [
+            re.sub(r"Ed25519 SHA256:\S+|SSH-2\.0-\S+", "…", text.removeprefix("server.test: "))
+            for level, text in steps
+            if level == STEPS
+        ] == [
+            "connecting to 192.0.2.1 port 22",
+            "connected to 192.0.2.1",
+            "the server is …",
+            "we are …",
+            "keys are exchanged by mlkem768x25519-sha256, strictly; the host signs by ssh-ed25519",
+            "to the server: cipher aes128-gcm@openssh.com, MAC of the cipher, compression none",
+            "from the server: cipher aes128-gcm@openssh.com, MAC of the cipher, compression none",
+            "its host key is …",
+            "the host key is accepted",
+            "the connection is encrypted; logging in as alice",
+            "the server takes: password",
+            "trying the password that was given",
+            "the server lets us in, by password",
+        ]
+        choices = [text for level, text in steps if level == CHOICES]
+        assert sum("we offer, " in text for text in choices) == 8
+        assert sum("the server offers, " in text for text in choices) == 8
+        assert not any("correct horse" in text for _, text in steps)
+
+    def test_aWrongPassword(self) -> None:
+        steps = self.followed(Credentials(password=b"hunter2", only=True))
+        assert (STEPS, "server.test: refused") in steps
+        assert not any("hunter2" in text for _, text in steps)
+
+    def test_anAddressThatRefuses(self) -> None:
+        def answers(host: str, port: int) -> Any:
+            raise error.ConnectionRefusedError()
+
+        (_, (level, text)) = self.followed(PASSWORD, answers)[-2:]
+        assert level == STEPS
+        assert text.startswith("server.test: 192.0.2.1: connection refused")
 
 
 class TestDialling:
