@@ -220,6 +220,17 @@ def test_L7_oneQuestionAtATime() -> None:
     assert not lent.channel.inputPaused
 
 
+def test_whatWasAskedBeforeTheEndIsAnswered() -> None:
+    """A program may end its direction and wait for the answer, as with the agent itself."""
+    lent = Lent()
+    ask = packFrame(bytes((wire.AGENTC_REQUEST_IDENTITIES,)))
+    lent.channel.dataReceived(ask + ask)
+    lent.channel.eofReceived()
+    assert not lent.conn.closed
+    assert len(lent.says(b"")) == 2
+    assert lent.conn.closed
+
+
 @pytest.mark.parametrize("length", [0, wire.MAX_MESSAGE_LENGTH + 1, 2**32 - 1])
 def test_L7_aLengthThatNoMessageHasEndsTheChannel(length: int) -> None:
     lent = Lent()

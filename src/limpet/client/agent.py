@@ -190,6 +190,7 @@ class SSHAgentForwardingChannel(SSHChannel):
         super().__init__(*args, **kwargs)
         self._frames = FrameReceiver(wire.MAX_MESSAGE_LENGTH)
         self._isBusy = False
+        self._hasAskedAll = False
         self._local: SSHAgentForwardingLocal | None = None
         self._bindings = Bindings()
 
@@ -254,8 +255,10 @@ class SSHAgentForwardingChannel(SSHChannel):
             answer.addBoth(self._goOn)
         if self._isBusy:
             self.pauseProducing()
-        else:
-            self.resumeProducing()
+            return
+        self.resumeProducing()
+        if self._hasAskedAll and not self.localClosed:
+            self.loseConnection()
 
     def _goOn(self, ignored: Any) -> None:
         if self._isBusy:
@@ -297,8 +300,9 @@ class SSHAgentForwardingChannel(SSHChannel):
     # ── The end ───────────────────────────────────────────────────────────────────────────────
 
     def eofReceived(self) -> None:
-        """The server asks nothing more."""
-        self.loseConnection()
+        """The server asks nothing more; what it has asked is answered first."""
+        self._hasAskedAll = True
+        self._work()
 
     def openFailed(self, reason: Any) -> None:
         """The channel did not come about after all."""

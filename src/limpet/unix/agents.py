@@ -16,8 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from limpet._logger import ClassLogger
 from limpet.error import ConchError
@@ -59,6 +61,7 @@ class _AgentChannel(SSHChannel):
         self._local.end()
 
 
+@implementer(IHalfCloseableProtocol)
 class _LocalConnection(Protocol):
     """A program's connection to what it takes for an agent."""
 
@@ -84,6 +87,19 @@ class _LocalConnection(Protocol):
         """A request."""
         if self._channel is not None:
             self._channel.write(data)
+
+    def readConnectionLost(self) -> None:
+        """The program asks nothing more, and may well wait for an answer."""
+        channel = self._channel
+        if channel is None:
+            self.transport.loseConnection()
+            return
+        # It must not be told to go on reading: it would read its end again.
+        channel.unregisterProducer()
+        self.factory.conn.sendEOF(channel)
+
+    def writeConnectionLost(self) -> None:
+        """Never by itself."""
 
     def send(self, data: bytes) -> None:
         """An answer."""

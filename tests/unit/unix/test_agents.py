@@ -120,6 +120,27 @@ def test_the_program_ends_first(forwarded: Forwarded) -> None:
     assert not forwarded.agent.connections
 
 
+@pytest.mark.parametrize("isOpen", [True, False])
+def test_the_program_ends_its_direction_and_waits(forwarded: Forwarded, isOpen: bool) -> None:
+    local = forwarded.connect()
+    if isOpen:
+        forwarded.confirm()
+    local.dataReceived(b"a question")
+    local.readConnectionLost()
+    if not isOpen:
+        assert n.MSG_CHANNEL_EOF not in forwarded.numbers()
+        forwarded.confirm()
+    assert forwarded.sentData() == b"a question"
+    assert forwarded.numbers()[-1] == n.MSG_CHANNEL_EOF
+    forwarded.conn.packetReceived(n.MSG_CHANNEL_DATA, u32(0) + NS(b"an answer"))
+    assert bytes(local.transport.written) == b"an answer"
+    assert not local.transport.lost
+    forwarded.conn.packetReceived(n.MSG_CHANNEL_CLOSE, u32(0))
+    assert local.transport.lost
+    local.connectionLost()
+    assert not forwarded.agent.connections
+
+
 def test_the_client_ends_first(forwarded: Forwarded) -> None:
     local = forwarded.connect()
     forwarded.confirm()
