@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,14 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     }
 
 
+def waitUntil(isSo: Callable[[], bool], said: Callable[[], str] = str) -> None:
+    """Look now and then; what `said` returns explains a failure."""
+    deadline = time.monotonic() + START_SECONDS
+    while not isSo():
+        assert time.monotonic() < deadline, said()
+        time.sleep(POLL_SECONDS)
+
+
 @dataclass
 class Program:
     """A program that runs, and what it has printed."""
@@ -65,10 +73,7 @@ class Program:
 
     def waitFor(self, words: str) -> None:
         """Until it has printed them."""
-        deadline = time.monotonic() + START_SECONDS
-        while words not in self.printed():
-            assert time.monotonic() < deadline, self.printed()
-            time.sleep(POLL_SECONDS)
+        waitUntil(lambda: words in self.printed(), self.printed)
 
     def assertWell(self) -> None:
         """It runs, and has logged no traceback."""

@@ -115,7 +115,9 @@ def test_asManyPassAsTheTableSays(module: str, passed: int, count: int) -> None:
     if module in SLOW and not os.environ.get("LIMPET_FULL"):
         pytest.skip("takes long: LIMPET_FULL=1 runs it")
     found = outcomes(f"twisted.conch.test.{module}")
-    assert sum(outcome == "passed" for outcome, _ in found.values()) >= passed
+    # From 3.13 on Python has no `crypt`, and Conch no such checks.
+    lacking = sum("without crypt module" in detail for _, detail in found.values())
+    assert sum(outcome == "passed" for outcome, _ in found.values()) + lacking >= passed
     assert len(found) >= count
 
 

@@ -159,6 +159,9 @@ CALLS: Mapping[str, Rule] = {
     "ssh.keys.Key.verify": _differs("SHA-1 signatures only where `signatureType` names them"),
     "ssh.transport.SSHCiphers._getCipher": _missing("`limpet.crypto.ciphers.makeBlockCipher`"),
     "ssh.transport.SSHCiphers._getMAC": _missing("`limpet.crypto.macs.Authenticator`"),
+    "unix.SSHSessionForUnixConchUser": _differs(
+        "programs become their user, the server's process does not; nothing is written to utmp"
+    ),
     "ssh.keys.FingerprintFormats.lookupByName": _missing(
         "an `enum.Enum` here: `FingerprintFormats[name]`"
     ),

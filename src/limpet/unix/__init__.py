@@ -6,6 +6,7 @@ from limpet.unix.conchfiles import (
     UnixSFTPDirectory,
     UnixSFTPFile,
 )
+from limpet.unix.conchsession import SSHSessionForUnixConchUser
 from limpet.unix.fileserver import FilePolicy
 from limpet.unix.process import ChildProcess
 from limpet.unix.realm import UnixConchUser, UnixSSHRealm
@@ -17,6 +18,7 @@ __all__ = [
     "FilePolicy",
     "NotPermitted",
     "SFTPServerForUnixConchUser",
+    "SSHSessionForUnixConchUser",
     "SessionPolicy",
     "UnixConchUser",
     "UnixSFTPDirectory",
