@@ -81,7 +81,7 @@ class SSHSessionForUnixConchUser:
     # Before the program.
 
     def getPty(
-        self, term: bytes, windowSize: Sequence[int], attrs: Iterable[tuple[int, int]]
+        self, term: bytes, windowSize: Sequence[int], modes: Iterable[tuple[int, int]]
     ) -> None:
         """Open the pseudo-terminal of the program to come; see `ISession.getPty`.
 
@@ -93,7 +93,7 @@ class SSHSessionForUnixConchUser:
         terminal = Terminal()
         try:
             self._device = os.fstat(terminal.slave).st_rdev
-            self.winSize, self.modes = windowSize, list(attrs)
+            self.winSize, self.modes = windowSize, list(modes)
             setWindowSize(terminal.master, windowSize)
             applyModes(terminal.slave, self.modes)
         except BaseException:
@@ -110,11 +110,11 @@ class SSHSessionForUnixConchUser:
         if self._terminal is not None and uid is not None:
             self._terminal.giveToIds(uid, gid)
 
-    def windowChanged(self, newWindowSize: Sequence[int]) -> None:
+    def windowChanged(self, winSize: Sequence[int]) -> None:
         """Tell the terminal its new size: rows, columns, width and height in pixels."""
-        self.winSize = newWindowSize
+        self.winSize = winSize
         if self.pty is not None and self.ptyTuple:
-            setWindowSize(self.pty.fileno(), newWindowSize)
+            setWindowSize(self.pty.fileno(), winSize)
 
     def setModes(self) -> None:
         """Set the terminal's modes again; `getPty` has done so."""
