@@ -240,6 +240,21 @@ def test_K6_a_login_that_loses_its_way_says_so(tmp_path: Path) -> None:
     assert client.via.whyClosed is not None
 
 
+def test_K6_a_jump_host_that_never_closes_the_way(tmp_path: Path) -> None:
+    """The inner connection ends nevertheless, and takes the outer one along."""
+    way = Way(tmp_path, {"outer": OUTER_KEY, "inner": INNER_KEY}, lambda: serverWith(INNER_KEY))
+    client = way.outcome
+    for name in ("ssh_CHANNEL_CLOSE", "ssh_CHANNEL_EOF", "ssh_CHANNEL_DATA"):
+        setattr(way.outer.service, name, lambda packet: None)
+    closed: list[Any] = []
+    client.close().addCallback(closed.append)
+    for _ in range(20):
+        way.run()
+    assert closed == [None]
+    assert way.reactor.pairs[0].ended
+    assert not way.reactor.getDelayedCalls()
+
+
 def test_K6_a_jump_host_that_knows_no_forwarding(tmp_path: Path) -> None:
     way = Way(tmp_path, {"outer": OUTER_KEY, "inner": INNER_KEY}, None)
     assert isinstance(way.outcome, ConnectFailed)
