@@ -144,6 +144,8 @@ class ClientConfig:
             `hostKeyAlgorithms`, which `limpet.client.knownhosts` puts in order for a host.
         pubkeyAcceptedAlgorithms: What to sign with when logging in.
         caSignatureAlgorithms: What a host certificate may be signed with.
+        controlPath: The socket of a program whose connection is used, if it has one.
+        controlMaster: "yes" and "ask" use none, whatever there is.
         ipQoS: The traffic class of sessions at a terminal, and that of all others; None to leave it
             to the system.
         knownHostsCommand: A command that prints further lines of known_hosts, as it was written;
@@ -196,6 +198,8 @@ class ClientConfig:
     proxyCommand: str | None = None
     proxyArguments: list[str] | None = None
     proxyUseFdpass: bool = False
+    controlPath: str | None = None
+    controlMaster: str = "no"
     # Algorithms
     ciphers: list[bytes] = field(default_factory=lambda: list(DEFAULT_ALGORITHMS.ciphers))
     macs: list[bytes] = field(default_factory=lambda: list(DEFAULT_ALGORITHMS.macs))
@@ -737,6 +741,8 @@ class _Builder:
             proxyCommand=command,
             proxyArguments=None if command is None else self._proxyArguments(),
             proxyUseFdpass=get("proxyusefdpass", False),
+            controlPath=self._controlPath(),
+            controlMaster=get("controlmaster", "no"),
             ciphers=self._algorithms("ciphers", DEFAULT_ALGORITHMS.ciphers, _KNOWN_CIPHERS),
             macs=self._algorithms("macs", DEFAULT_ALGORITHMS.macs, _KNOWN_MACS),
             kexAlgorithms=self._algorithms(
@@ -883,6 +889,10 @@ class _Builder:
         except (NeedsShell, BadToken) as failure:
             raise self._fail(keyword, failure) from None
         return text
+
+    def _controlPath(self) -> str | None:
+        path: str | None = self._settings.get("controlpath")
+        return None if path in (None, "none") else self._expanded(path, "controlpath")
 
     def _localCommand(self) -> str | None:
         if not self._settings.get("permitlocalcommand", False):

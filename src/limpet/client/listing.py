@@ -121,6 +121,8 @@ def configLines(config: ClientConfig) -> list[str]:
     timeout = config.connectTimeout
     line("connecttimeout", "none" if timeout is None else f"{timeout:g}")
     line("escapechar", "none" if config.escapeChar is None else _char(config.escapeChar))
+    if config.controlPath is not None:
+        line("controlpath", config.controlPath)
     if "ipqos" in written:
         line("ipqos", " ".join(_trafficClass(number) for number in config.ipQoS))
     if "channeltimeout" in written:

@@ -104,6 +104,8 @@ def begin(arguments: Sequence[str], messages: Messages) -> None:
 
         print("\n".join(configLines(config)))
         leave(0)
+    if config.controlPath is not None or invocation.control is not None:
+        useMaster(config, invocation, messages)
     startLogging(messages)
     reactor = getReactor()
     login = Login(reactor, config, invocation, messages)
@@ -113,6 +115,17 @@ def begin(arguments: Sequence[str], messages: Messages) -> None:
     gc.freeze()
     gc.enable()
     reactor.run()
+
+
+def useMaster(config: ClientConfig, invocation: Invocation, messages: Messages) -> None:
+    """Have a master do what was asked for, and end; returns where there is none."""
+    from limpet.scripts.sharing import control, runShared
+
+    if invocation.control is not None:
+        leave(control(config, invocation, messages))
+    status = runShared(config, invocation, messages)
+    if status is not None:
+        leave(status)
 
 
 def leave(status: int) -> NoReturn:

@@ -27,7 +27,8 @@ USAGE = """\
 usage: limpet ssh [-46AaCfgGNnqsTtVv] [-B bind_interface] [-b bind_address] [-c cipher_spec]
                   [-D [bind_address:]port] [-E log_file] [-e escape_char] [-F configfile]
                   [-i identity_file] [-J destination] [-L address] [-l login_name] [-m mac_spec]
-                  [-o option] [-p port] [-Q query_option] [-R address] [-W host:port]
+                  [-O ctl_cmd] [-o option] [-p port] [-Q query_option] [-R address]
+                  [-S ctl_path] [-W host:port]
                   destination [command [argument ...]]
 
 Log in on another machine, or run a command there. The letters are those of ssh(1), and ssh_config
@@ -58,6 +59,7 @@ _KEYWORDS_WITH_VALUE = {
     "-J": "ProxyJump",
     "-m": "MACs",
     "-P": "Tag",
+    "-S": "ControlPath",
 }
 """Letters whose value is that of a keyword."""
 
@@ -67,8 +69,7 @@ _IN_TURN = {"-i": "IdentityFile", "-l": "User", "-p": "Port"}
 _REFUSED = {
     "-1": "version 1 of the protocol is not safe, and is not spoken",
     "-I": "keys on a token (PKCS#11) cannot be used; an agent that has them can",
-    "-M": "connections are not shared (ControlMaster)",
-    "-O": "connections are not shared (ControlMaster)",
+    "-M": "a connection of Limpet's is not shared with others (ControlMaster)",
     "-w": "networks are not tunnelled (Tunnel)",
 }
 """Letters that ask for something that is not there, and why nothing takes their place."""
@@ -81,8 +82,11 @@ _WITHOUT_EFFECT = {
 }
 """Letters without which the session still is what was asked for, and what to say."""
 
-_SILENT = frozenset({"-2", "-x", "-S"})
+_SILENT = frozenset({"-2", "-x"})
 """Letters that ask for what is the case anyway."""
+
+CONTROL_COMMANDS = ("check", "exit", "stop", "forward", "cancel")
+"""What -O takes."""
 
 _LOUDNESS = ("DEBUG1", "DEBUG2", "DEBUG3")
 
@@ -114,6 +118,7 @@ class Invocation:
         showsConfig: Whether to print the configuration, and end (-G).
         showsVersion: Whether to print the version, and end (-V).
         query: The kind of algorithms to print (-Q).
+        control: What to ask of a master (-O).
         localForwards: What -L asked for; likewise for -R and -D.
         notices: What to tell.
     """
@@ -127,6 +132,7 @@ class Invocation:
     showsConfig: bool = False
     showsVersion: bool = False
     query: str | None = None
+    control: str | None = None
     localForwards: list[ForwardSpec] = field(default_factory=list)
     remoteForwards: list[ForwardSpec] = field(default_factory=list)
     dynamicForwards: list[ForwardSpec] = field(default_factory=list)
@@ -212,8 +218,10 @@ class _Reader:
             invocation.showsVersion = True
         elif letter == "-Q":
             invocation.query = value
-        elif letter == "-S" and value != "none":
-            raise Usage(f"-S {value}: {_REFUSED['-M']}")
+        elif letter == "-O":
+            if value not in CONTROL_COMMANDS:
+                raise Usage(f"-O: {value!r} is none of {', '.join(CONTROL_COMMANDS)}")
+            invocation.control = value
 
     def _takeForward(self, letter: str, value: str) -> None:
         invocation = self._invocation

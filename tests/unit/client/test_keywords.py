@@ -35,6 +35,7 @@ SAMPLES = {
     "Compression": "yes",
     "ConnectionAttempts": "3",
     "ConnectTimeout": "7",
+    "ControlPath": "~/.ssh/%C",
     "DynamicForward": "1080",
     "EnableEscapeCommandline": "yes",
     "EscapeChar": "^]",
@@ -97,8 +98,7 @@ SAMPLES = {
     "VisualHostKey": "yes",
     "WarnWeakCrypto": "yes",
     # What is not heeded
-    "ControlMaster": "auto",
-    "ControlPath": "~/.ssh/%C",
+    "ControlMaster": "ask",
     "ControlPersist": "10m",
     "ForwardX11": "yes",
     "GSSAPIAuthentication": "yes",
@@ -129,7 +129,15 @@ SAMPLES = {
 HEARD_OF = {"RefuseConnection"}
 """Heeded by an error, which has a test of its own."""
 
-OF_THE_READING = {"settings", "tokens", "loadedWith", "filesRead", "warnings", "notes"}
+OF_THE_READING = {
+    "controlMaster",
+    "settings",
+    "tokens",
+    "loadedWith",
+    "filesRead",
+    "warnings",
+    "notes",
+}
 
 
 def load(path: Path, text: str) -> ClientConfig:

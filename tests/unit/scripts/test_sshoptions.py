@@ -106,7 +106,6 @@ def test_what_ends_at_once_needs_no_destination() -> None:
         (["-p"], "-p requires argument"),
         (["-Z", "h"], "-Z not recognized"),
         (["-M", "h"], "ControlMaster"),
-        (["-S", "/tmp/x", "h"], "ControlMaster"),
         (["-w", "0:0", "h"], "Tunnel"),
         (["-1", "h"], "not safe"),
         (["-oPort", "h"], "KEYWORD=value"),

@@ -190,6 +190,7 @@ KEYWORDS: dict[str, Keyword] = _table(
     Keyword("ProxyJump", one(values.jumps)),
     Keyword("ProxyCommand", _rest, takesRest=True),
     Keyword("ProxyUseFdpass", _flag),
+    Keyword("ControlPath", _text),
     Keyword("IPQoS", values.trafficClasses),
     Keyword("VersionAddendum", _rest, takesRest=True),
     Keyword("Tag", _text),
@@ -276,7 +277,6 @@ KEYWORDS: dict[str, Keyword] = _table(
     _missing("VerifyHostKeyDNS", one(choice("yes", "no", "ask", true="yes", false="no")), *_OFF),
     # ── What is not heeded, and costs comfort only ──
     _comfort("ControlMaster", one(_control), *_OFF),
-    _comfort("ControlPath", _text, "none"),
     _comfort("ControlPersist", _text, *_OFF),
     _comfort("GSSAPIAuthentication", _flag, *_OFF),
     _comfort("GSSAPIKeyExchange", _flag, *_OFF),

@@ -1,0 +1,228 @@
+"""Using a connection that another program has already: an `ssh` with ControlMaster.
+
+Rule: our descriptors are passed to no other user but root: whoever has them reads what is typed.
+What the master refuses is told, and then a connection of our own is made.
+
+    connect ─▶ HELLO ─▶ request ─▶ answer          blocking, in a program that does nothing else
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from limpet.client.errors import ClientError, shown
+from limpet.core import multiplexing
+from limpet.core.multiplexing import Reply, SessionWish
+from limpet.core.sshconfig import ForwardSpec
+from limpet.wire.errors import WireError
+from limpet.wire.fields import NS
+
+HELLO_SECONDS = 10.0
+"""How long a master may take to answer at first, where no ConnectTimeout is set (ours)."""
+
+ALSO_TRUSTED = (0,)
+"""Users beside our own who may have our descriptors: root has them anyway."""
+
+_PEER_CREDENTIALS = struct.Struct("3i")
+
+
+class SharingFailed(ClientError):
+    """The master does not do what it was asked for; the text says why."""
+
+
+class MasterGone(SharingFailed):
+    """The master has ended."""
+
+    def __init__(self) -> None:
+        super().__init__("the master is gone")
+
+
+class Master:
+    """A master, as its client sees it.
+
+    Args:
+        connection: Connected to its socket.
+        timeoutSeconds: How long it may take to say who it is.
+    """
+
+    def __init__(self, connection: socket.socket, timeoutSeconds: float = HELLO_SECONDS) -> None:
+        self._connection = connection
+        self._number = 0
+        connection.settimeout(timeoutSeconds)
+        self._send(multiplexing.hello())
+        try:
+            version = multiplexing.parseHello(self._receive())
+        except WireError as failure:
+            raise SharingFailed(f"what listens there is no master: {failure}") from None
+        if version != multiplexing.VERSION:
+            raise SharingFailed(f"the master speaks version {version} of its protocol")
+        connection.settimeout(None)
+
+    @classmethod
+    def at(cls, path: str, timeoutSeconds: float | None = None) -> Master | None:
+        """The master that listens at a path; None where there is none.
+
+        Raises:
+            SharingFailed: Something is there that is no master of ours.
+        """
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(path)
+            _checkOwner(connection, path)
+            return cls(connection, timeoutSeconds or HELLO_SECONDS)
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            connection.close()
+            return None
+        except OSError as failure:
+            connection.close()
+            why = failure.strerror or ("no answer in time" if _isTimeout(failure) else str(failure))
+            raise SharingFailed(f"the master at {path}: {why}") from None
+        except SharingFailed as failure:
+            connection.close()
+            raise SharingFailed(f"the master at {path}: {failure}") from None
+
+    def close(self) -> None:
+        """Leave the master alone."""
+        self._connection.close()
+
+    # ── requests ──────────────────────────────────────────────────────────────────────────────
+
+    def process(self) -> int:
+        """The number of the master's process."""
+        return self._ask(multiplexing.ALIVE, multiplexing.request(multiplexing.ALIVE_CHECK, 0))
+
+    def terminate(self) -> None:
+        """Have the master end, with all that it carries."""
+        # Some end before they have answered.
+        with suppress(MasterGone):
+            self._ask(multiplexing.OK, multiplexing.request(multiplexing.TERMINATE, 0))
+
+    def stopListening(self) -> None:
+        """Have the master take no more clients."""
+        self._ask(multiplexing.OK, multiplexing.request(multiplexing.STOP_LISTENING, 0))
+
+    def openForward(self, letter: str, spec: ForwardSpec) -> int | None:
+        """Begin a forwarding; the port that the server chose, None where it had no choice."""
+        message = multiplexing.forward(multiplexing.OPEN_FORWARD, 0, letter, spec)
+        reply = self._answer(message)
+        if reply.kind == multiplexing.REMOTE_PORT:
+            return reply.value
+        _demand(reply, multiplexing.OK)
+        return None
+
+    def closeForward(self, letter: str, spec: ForwardSpec) -> None:
+        """End a forwarding."""
+        message = multiplexing.forward(multiplexing.CLOSE_FORWARD, 0, letter, spec)
+        self._ask(multiplexing.OK, message)
+
+    def openSession(self, wish: SessionWish, descriptors: Sequence[int]) -> int:
+        """Begin a session at standard input, output and error; its number."""
+        return self._begin(multiplexing.newSession(0, wish), descriptors)
+
+    def openStdioForward(self, host: bytes, port: int, descriptors: Sequence[int]) -> int:
+        """Connect standard input and output to somewhere; the number of that."""
+        return self._begin(multiplexing.newStdioForward(0, host, port), descriptors)
+
+    def wait(self, session: int, onTerminalRefused: Callable[[], object]) -> int | None:
+        """Wait for the end of a session; its exit status, None where the master does not say."""
+        status = None
+        while True:
+            try:
+                reply = multiplexing.parseReply(self._receive())
+            except (OSError, SharingFailed):
+                return status
+            except WireError as failure:
+                raise SharingFailed(f"the master breaks its protocol: {failure}") from None
+            if reply.kind in (multiplexing.FAILURE, multiplexing.PERMISSION_DENIED):
+                raise SharingFailed(f"the master: {shown(reply.reason)}")
+            if reply.number != session:
+                raise SharingFailed("the master speaks of a session that is not ours")
+            if reply.kind == multiplexing.EXIT_MESSAGE:
+                status = reply.value
+            elif reply.kind == multiplexing.TTY_ALLOC_FAIL:
+                onTerminalRefused()
+
+    # ── bytes ─────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, message: bytes, descriptors: Sequence[int]) -> int:
+        self._send(self._numbered(message))
+        for descriptor in descriptors:
+            socket.send_fds(self._connection, [b"\0"], [descriptor])
+        return _demand(self._reply(), multiplexing.SESSION_OPENED).value
+
+    def _ask(self, kind: int, message: bytes) -> int:
+        return _demand(self._answer(message), kind).value
+
+    def _answer(self, message: bytes) -> Reply:
+        self._send(self._numbered(message))
+        return self._reply()
+
+    def _numbered(self, message: bytes) -> bytes:
+        """The message with a number of its own, which stands behind its kind."""
+        self._number += 1
+        return message[:4] + self._number.to_bytes(4, "big") + message[8:]
+
+    def _reply(self) -> Reply:
+        try:
+            reply = multiplexing.parseReply(self._receive())
+        except WireError as failure:
+            raise SharingFailed(f"the master breaks its protocol: {failure}") from None
+        except OSError:
+            raise MasterGone from None
+        if reply.number != self._number:
+            raise SharingFailed("the master answers something that it was not asked")
+        return reply
+
+    def _send(self, message: bytes) -> None:
+        try:
+            self._connection.sendall(NS(message))
+        except BrokenPipeError:
+            raise MasterGone from None
+
+    def _receive(self) -> bytes:
+        length = int.from_bytes(self._exactly(4), "big")
+        if length > multiplexing.MAX_MESSAGE:
+            raise SharingFailed(f"the master says {length} bytes at once")
+        return self._exactly(length)
+
+    def _exactly(self, count: int) -> bytes:
+        pieces = []
+        while count:
+            piece = self._connection.recv(count)
+            if not piece:
+                raise MasterGone
+            pieces.append(piece)
+            count -= len(piece)
+        return b"".join(pieces)
+
+
+def _demand(reply: Reply, kind: int) -> Reply:
+    if reply.kind in (multiplexing.FAILURE, multiplexing.PERMISSION_DENIED):
+        raise SharingFailed(f"the master refuses: {shown(reply.reason)}")
+    if reply.kind != kind:
+        raise SharingFailed("the master answers something else")
+    return reply
+
+
+def _isTimeout(failure: OSError) -> bool:
+    return isinstance(failure, TimeoutError) or failure.errno == errno.EAGAIN
+
+
+def _checkOwner(connection: socket.socket, path: str) -> None:
+    """Raise SharingFailed where whoever listens is neither this user nor root."""
+    owner = None
+    if hasattr(socket, "SO_PEERCRED"):
+        packed = connection.getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size
+        )
+        owner = _PEER_CREDENTIALS.unpack(packed)[1]
+    else:
+        with suppress(OSError):
+            owner = os.stat(path).st_uid
+    if owner not in (os.getuid(), *ALSO_TRUSTED):
+        raise SharingFailed("it belongs to somebody else, who would read what is typed")
