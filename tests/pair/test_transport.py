@@ -336,6 +336,14 @@ def test_noTimerSurvivesTheConnection() -> None:
     assert pair.server.service is None
 
 
+def test_V6_aKeyExchangeOnAConnectionThatIsOverBeginsNothing() -> None:
+    pair = connected()
+    pair.cut()
+    for end in (pair.client, pair.server):
+        end.sendKexInit()
+    assert pair.clock.getDelayedCalls() == []
+
+
 def test_M1_lastWordsAreCutAfterTwoSeconds() -> None:
     pair = connected()
     pair.clientTransport.full = True

@@ -136,11 +136,14 @@ class SSHTransportBase(MessageTransport):
     def sendKexInit(self) -> None:
         """Send our MSG_KEXINIT: begin a key exchange, or take part in one that the peer began.
 
-        From here on other messages wait until new keys are in use.
+        From here on other messages wait until new keys are in use. After the connection has ended
+        this does nothing.
 
         Raises:
             RuntimeError: A key exchange is under way already.
         """
+        if self._over:
+            return
         if self._keyExchangeState != self._KEY_EXCHANGE_NONE:
             raise RuntimeError(
                 f"cannot send KEXINIT while key exchange state is {self._keyExchangeState!r}"
