@@ -21,6 +21,7 @@ from limpet.checkers import (
 )
 from limpet.checkers import passwords as passwordModule
 from limpet.core import authentication
+from limpet.core.authentication import PublicKeyFields, encodePublicKey, signedData
 from limpet.core.authorizedkeys import AuthorizedKey, KeyOptions, Restrictions
 from limpet.core.errors import LimitExceeded, UnexpectedMessage
 from limpet.core.phases import PHASES, Phase, Verdict
@@ -29,12 +30,14 @@ from limpet.ssh.userauth import SSHUserAuthClient, SSHUserAuthServer
 from limpet.ssh.userauth import server as serverModule
 from limpet.wire.errors import WireError
 from limpet.wire.fields import NS, Reader, boolean, u32
+from tests.keymaking import makeCertificate
 from tests.unit.ssh.userauth.doubles import (
     ALICE_KEY,
     FAILURE,
     HOST_BLOB,
     MIDDLE,
     OTHER_KEY,
+    SESSION_ID,
     SUCCESS,
     Connection,
     Passwords,
@@ -174,6 +177,24 @@ def test_E6_queryThenSignatureByAStranger() -> None:
     session.sign(OTHER_KEY)
     session.wait()
     assert session.numbers == [MIDDLE, FAILURE]
+
+
+@pytest.mark.parametrize("certified", [False, True])
+def test_E6_theLogNamesTheKeyThatSigned(certified: bool) -> None:
+    """Not the one that was asked about; of a certificate, the key in it."""
+    keys: list[Any] = [ALICE_KEY.public(), OTHER_KEY.public()]
+    blob, algorithm = OTHER_KEY.blob(), b"ssh-ed25519"
+    if certified:
+        authority = KeyOptions(isAuthority=True)
+        keys = [ALICE_KEY.public(), AuthorizedKey(b"ssh-ed25519", ALICE_KEY.blob(), authority)]
+        blob, algorithm = makeCertificate(OTHER_KEY, ALICE_KEY), b"ssh-ed25519-cert-v01@openssh.com"
+    session = Session(keys={b"alice": keys})
+    session.query(ALICE_KEY)
+    data = signedData(SESSION_ID, b"alice", b"ssh-connection", algorithm, blob)
+    fields = PublicKeyFields(algorithm, blob, OTHER_KEY.sign(data))
+    said = loggedLines(lambda: session.request(b"publickey", encodePublicKey(fields)))
+    assert session.numbers == [MIDDLE, SUCCESS]
+    assert said == [f"test: 'alice' logged in by publickey with {OTHER_KEY.displayFingerprint()}''"]
 
 
 # ── E7: one request in flight ─────────────────────────────────────────────────────────────────

@@ -41,6 +41,9 @@ from limpet.core.errors import (
     TooManyAttempts,
     UnexpectedMessage,
 )
+from limpet.core.krl import isCertificate
+from limpet.core.signables import plainBlob
+from limpet.crypto.fingerprints import displayFingerprint
 from limpet.crypto.signatures import (
     CERTIFICATE_ALGORITHMS,
     DEFAULT_SIGNATURE_ALGORITHMS,
@@ -422,14 +425,24 @@ class SSHUserAuthServer(SSHService):
             logout()
             raise ConchError("the service to be started does not exist")
         self._log.info(
-            "{prefix}: {user!r} logged in by {method}",
+            "{prefix}: {user!r} logged in by {method}{key}",
             prefix=transport.logPrefix() if hasattr(transport, "logPrefix") else "SSH",
             user=_named(self.user),
             method=b",".join([*self.authenticatedWith, self.method]).decode("ascii"),
+            key=self._provenKey(),
         )
         self._over = True
         transport.sendPacket(MSG_USERAUTH_SUCCESS, b"")
         transport.setService(service())
+
+    def _provenKey(self) -> str:
+        """For the log, the key that the request in flight has proven to hold: of a certificate,
+        the one in it."""
+        context = self._context
+        if context is None or context.keyBlob is None or not context.signatureVerified:
+            return ""
+        blob = context.keyBlob
+        return f" with {displayFingerprint(plainBlob(blob) if isCertificate(blob) else blob)}"
 
     def _ebMaybeBadAuth(self, reason: Failure) -> None:
         """The credentials are good but not enough: partial success (RFC 4252 section 5.1)."""
