@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from limpet.files.beneath import O_PATH, Root, renameNoReplace
+from limpet.files.beneath import MAX_LINKS, O_PATH, Root, renameNoReplace
 from limpet.wire.sftp import (
     FXF_APPEND,
     FXF_CREAT,
@@ -190,15 +190,25 @@ class Files:
             os.close(fd)
 
     def realPath(self, path: bytes) -> bytes:
-        """`path` as an absolute one, links followed; only its last component may be missing."""
+        """`path` as an absolute one, links followed; only its last component may be missing.
+
+        A link to nothing stands for what it would lead to, which is where opening it makes a file.
+        """
         whole = os.path.join(self.start, path)
-        try:
-            return os.path.realpath(whole, strict=True)
-        except FileNotFoundError:
-            parent, name = os.path.split(whole.rstrip(b"/"))
-            if name in (b"", b".", b".."):
-                raise
-            return os.path.join(os.path.realpath(parent, strict=True), name)
+        for _ in range(MAX_LINKS + 1):
+            try:
+                return os.path.realpath(whole, strict=True)
+            except FileNotFoundError:
+                parent, name = os.path.split(whole.rstrip(b"/"))
+                if name in (b"", b".", b".."):
+                    raise
+            parent = os.path.realpath(parent, strict=True)
+            whole = os.path.join(parent, name)
+            try:
+                whole = os.path.join(parent, os.readlink(whole))
+            except OSError:
+                return whole
+        raise failure(errno.ELOOP)
 
     def expandPath(self, path: bytes) -> bytes:
         """The same for a path that may begin with ~ or ~user."""
@@ -414,15 +424,21 @@ class ConfinedFiles(Files):
         return _detailsOrNone(self.stat, path + b"/..")
 
     def realPath(self, path: bytes) -> bytes:
-        try:
-            with self._located(path or b"/") as fd:
-                return self._virtual(fd)
-        except FileNotFoundError:
-            parent, name = _split(path)
-            if name == b".":
-                raise
+        for _ in range(MAX_LINKS + 1):
+            try:
+                with self._located(path or b"/") as fd:
+                    return self._virtual(fd)
+            except FileNotFoundError:
+                parent, name = _split(path)
+                if name == b".":
+                    raise
             with self._located(parent) as fd:
-                return os.path.join(self._virtual(fd), name)
+                above = self._virtual(fd)
+                try:
+                    path = os.path.join(above, os.readlink(name, dir_fd=fd))
+                except OSError:
+                    return os.path.join(above, name)
+        raise failure(errno.ELOOP)
 
     def _virtual(self, fd: int) -> bytes:
         """The path below the root of what a descriptor stands for."""

@@ -340,6 +340,21 @@ class TestNames:
             assert asker.path(sftp.FXP_REALPATH, path) == os.path.join(top, expected)
         assert asker.status(sftp.FXP_REALPATH, b"missing/new") == sftp.FX_NO_SUCH_FILE
 
+    def test_a_link_to_nothing_is_what_it_would_lead_to(
+        self, asker: FilesAsker, tmp_path: Path
+    ) -> None:
+        top = asker.path(sftp.FXP_REALPATH, b".")
+        (tmp_path / "d").mkdir()
+        (tmp_path / "l").symlink_to("d/first")
+        (tmp_path / "d" / "first").symlink_to("../second")
+        (tmp_path / "second").symlink_to(os.path.join(os.fsdecode(top), "d/new"))
+        (tmp_path / "far").symlink_to("missing/new")
+        assert asker.path(sftp.FXP_REALPATH, b"l") == os.path.join(top, b"d/new")
+        assert asker.status(sftp.FXP_REALPATH, b"far") == sftp.FX_NO_SUCH_FILE
+        handle = asker.open(b"l", sftp.FXF_WRITE | sftp.FXF_CREAT)
+        assert asker.status(sftp.FXP_CLOSE, handle) == sftp.FX_OK
+        assert (tmp_path / "d" / "new").is_file()
+
     def test_the_names_of_a_directory_itself_are_left_alone(
         self, asker: FilesAsker, tmp_path: Path
     ) -> None:
