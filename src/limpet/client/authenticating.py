@@ -95,6 +95,7 @@ class ConfiguredUserAuth(SSHUserAuthClient):
     """
 
     _log = ClassLogger()
+    triesOthers = False
 
     def __init__(
         self,

@@ -101,6 +101,7 @@ class SSHUserAuthClient(userauth.SSHUserAuthClient):
         wanted = _option(options, "user-authentications")
         if wanted:
             self.preferredOrder = list(wanted)
+            self.triesOthers = False
         if not options.identitys:
             options.identitys = list(DEFAULT_IDENTITIES)
 

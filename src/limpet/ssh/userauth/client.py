@@ -103,7 +103,8 @@ class SSHUserAuthClient(SSHService):
         instance: The service to start, an `SSHConnection`.
 
     Attributes:
-        preferredOrder: Methods in the order in which they are tried.
+        preferredOrder: Methods in the order in which they are tried, as bytes or text.
+        triesOthers: Whether those that are not in it, but have an `auth_METHOD`, are tried last.
         requireRealAuthentication: Whether a server that lets the user in before anything was shown
             is left. It may be after something that looks like a prompt of ours (attacks.md E19).
         authenticatedWith: Methods that succeeded, but were not enough.
@@ -123,6 +124,7 @@ class SSHUserAuthClient(SSHService):
         authentication.PASSWORD,
         authentication.KEYBOARD_INTERACTIVE,
     ]
+    triesOthers = True
     requireRealAuthentication = False
 
     protocolMessages: ClassVar[Mapping[int, str]] = {
@@ -206,7 +208,13 @@ class SSHUserAuthClient(SSHService):
 
     def _known(self) -> list[bytes]:
         """Methods by the names that are ours; a server's name never becomes an attribute's."""
-        return [kind for kind in self.preferredOrder if kind.isascii()]
+        names = (kind for kind in self.preferredOrder if kind.isascii())
+        known = [name.encode("ascii") if isinstance(name, str) else name for name in names]
+        if self.triesOthers:
+            own = (name.removeprefix("auth_") for name in dir(type(self)) if name[:5] == "auth_")
+            others = (name.replace("_", "-").encode("ascii", "replace") for name in own)
+            known += [kind for kind in others if kind not in (*known, authentication.NONE)]
+        return known
 
     # ── What the server says ──────────────────────────────────────────────────────────────────
 

@@ -242,6 +242,41 @@ def test_preferredOrderAndDisabledMethod() -> None:
     assert requests(transport)[-1][0] == b"keyboard-interactive"
 
 
+def test_methodsThatAreNotPreferredComeLast() -> None:
+    """As with Conch, whose order says no more than that: an application adds `auth_METHOD` only."""
+
+    class Own(Client):
+        auth_password = None  # type: ignore[assignment]
+
+        def auth_by_smell(self) -> bool:
+            self.askForAuth(b"by-smell", b"")
+            return True
+
+    client = Own(ALICE_KEY)
+    # Tron's, which is text.
+    client.preferredOrder = ["keyboard-interactive"]  # type: ignore[list-item]
+    offered = failure(b"by-smell", b"password", b"none", b"publickey", b"keyboard-interactive")
+    transport = started(client)
+    tried = []
+    for _ in range(3):
+        client.packetReceived(51, offered)
+        tried.append(requests(transport)[-1][0])
+        offered = failure(*(name for name in (b"by-smell", b"publickey") if name not in tried))
+    assert tried == [b"keyboard-interactive", b"by-smell", b"publickey"]
+
+
+def test_aClientMayTryNothingElse() -> None:
+    class Own(Client):
+        triesOthers = False
+
+    client = Own(ALICE_KEY)
+    client.preferredOrder = [b"password"]
+    transport = started(client)
+    client.packetReceived(51, failure(b"publickey"))
+    assert len(requests(transport)) == 1
+    assert transport.disconnected[0][0] == 14
+
+
 def test_deferredKeyAndTheEnd() -> None:
     """What is still being asked for at the end is cancelled, and nothing is sent."""
     waiting: defer.Deferred[Any] = defer.Deferred()
