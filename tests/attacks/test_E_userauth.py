@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import defer
+from twisted.internet.interfaces import IReactorCore
+from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from limpet.checkers import (
     InMemorySSHKeyDB,
@@ -744,6 +747,44 @@ def test_E14_lateAnswersAreRoundedUp() -> None:
     assert authentication.remainingDelay(0.006, 0.007) == pytest.approx(0.005)
     assert authentication.remainingDelay(0.006, 0.1) == pytest.approx(0.092)
     assert authentication.remainingDelay(0.006, 5.1) == 0.0
+
+
+class Turning(Clock):
+    """A reactor's clock: looking at it takes ten microseconds, and waiting whole milliseconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        alsoProvides(self, IReactorCore)
+
+    def seconds(self) -> float:
+        self.rightNow += 0.00001
+        return self.rightNow
+
+    def wait(self) -> None:
+        """Until the next call is due, and what it calls for at once."""
+        self.advance(math.ceil((self.calls[0].getTime() - self.rightNow) * 1000) / 1000)
+
+
+@pytest.mark.parametrize("work", [0.0, 0.0003, 0.0009, 0.0021])
+def test_E14_theMomentOfAnAnswerDoesNotDependOnTheWork(
+    work: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a reactor waits, it begins to after the work, and rounds up to a millisecond."""
+    monkeypatch.setattr(authentication, "failureDelay", lambda secret, user: 0.006)
+    clock = Turning()
+
+    class Working(InMemorySSHKeyDB):
+        def getAuthorizedKeys(self, avatarId: bytes) -> Any:
+            clock.rightNow += work
+            return super().getAuthorizedKeys(avatarId)
+
+    session = Session(SSHPublicKeyChecker(Working({})))
+    session.server.clock = clock
+    session.query(OTHER_KEY)
+    while not session.numbers:
+        clock.wait()
+    assert session.numbers == [FAILURE]
+    assert clock.rightNow == pytest.approx(0.006, abs=0.0001)
 
 
 def test_E14_unknownUserCostsAHash(monkeypatch: pytest.MonkeyPatch) -> None:
