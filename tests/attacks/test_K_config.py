@@ -51,6 +51,7 @@ CERTIFICATE = makeCertificate(
 STEPS = (
     "readKnownHosts",
     "hostKeyName",
+    "askKnownHostsCommand",
     "readRevokedKeys",
     "_certificateOf",
     "_keyOf",
@@ -259,6 +260,32 @@ def test_K3_aProxyCommandIsArgumentsAndATokenStaysInItsWord(path: Path) -> None:
     )
     config = loadClientConfig("fe80::1%eth0", files=[path])
     assert config.proxyArguments == ["nc", "-u", "D m", "fe80::1%eth0", "fe80::1%eth0", "%h"]
+
+
+def test_K3_aTokenStaysInItsWordInEveryCommand(path: Path) -> None:
+    path.write_text(
+        "User 'D x'\n"
+        + "KnownHostsCommand keys '%H' %h-%n %t\nPermitLocalCommand yes\nLocalCommand note %r %u\n"
+    )
+    config = loadClientConfig("fe80::1%eth0", files=[path], localUser="a b")
+    assert config.knownHostsCommand is not None
+    assert config.localCommand is not None
+    more = {"H": "$(touch x) `y`; z", "t": "-o x"}
+    assert config.arguments(config.knownHostsCommand, more) == [
+        "keys",
+        "$(touch x) `y`; z",
+        "fe80::1%eth0-fe80::1%eth0",
+        "-o x",
+    ]
+    assert config.arguments(config.localCommand) == ["note", "D x", "a b"]
+
+
+@pytest.mark.parametrize("keyword", ["KnownHostsCommand", "PermitLocalCommand yes\nLocalCommand"])
+@pytest.mark.parametrize("command", ["a | b", "a; b", "a $(b)", "a `b`", "a > b", "a && b"])
+def test_K3_noCommandIsHandedToAShell(path: Path, keyword: str, command: str) -> None:
+    path.write_text(f"{keyword} {command}\n")
+    with pytest.raises(ConfigError, match="shell"):
+        loadClientConfig("web", files=[path])
 
 
 def test_K3_aProxyCommandThatNeedsAShellIsRefused(path: Path) -> None:

@@ -22,6 +22,7 @@ from limpet.core import (
     knownhosts,
     krl,
     moduli,
+    multiplexing,
     negotiation,
     patterns,
     restricting,
@@ -1042,6 +1043,19 @@ HARNESSES: tuple[Harness, ...] = (
         (),
         (_KNOWN, *_KNOWN.splitlines()),
         (b"@revoked ", b"@cert-authority ", b"|1|", b"ssh-ed25519 ", b"*", b"!", b",", b"\n"),
+    ),
+    Harness(
+        "multiplexing",
+        (multiplexing.parseHello, multiplexing.parseReply),
+        eachOf((multiplexing.parseHello, multiplexing.parseReply), (WireError,)),
+        (),
+        (
+            multiplexing.hello() + NS(b"info") + NS(b"0"),
+            u32(multiplexing.OK) + u32(7),
+            u32(multiplexing.EXIT_MESSAGE) + u32(7) + u32(255),
+            u32(multiplexing.FAILURE) + u32(7) + NS(b"no"),
+        ),
+        (u32(multiplexing.ALIVE), u32(multiplexing.TTY_ALLOC_FAIL), u32(1), u32(2**32 - 1)),
     ),
     Harness(
         "revoked keys",
