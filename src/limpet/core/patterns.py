@@ -1,7 +1,7 @@
 """Patterns with `*` and `?`, and networks, as OpenSSH's files have them (ssh_config(5), PATTERNS).
 
-Rule: matching costs at most length times length, whatever the pattern says; a pattern never becomes
-a regular expression. What is too long, or is not the form it claims to be, matches nothing, and in
+Rule: matching takes a step for each byte of the pattern and of the text, whatever they are: users
+write patterns, and peers the texts. A pattern never becomes a regular expression. What is too long, or is not the form it claims to be, matches nothing, and in
 a list makes the whole list match nothing.
 
 A pattern list is patterns joined by commas; one that begins with `!` excludes what it matches, and
@@ -28,31 +28,34 @@ _ANY = ord("?")
 def matchPattern(pattern: bytes, text: bytes) -> bool:
     """Whether all of `text` is as `pattern` says: `*` any bytes or none, `?` exactly one.
 
-    Goes back only to the latest `*`, never further: what an earlier one could have taken, the
-    latest one can take too.
+    All that the pattern could have taken so far is followed at once, a bit for each place in it:
+    a step for each byte of the text, however many stars there are.
     """
     if len(pattern) > MAX_PATTERN_LENGTH or len(text) > MAX_PATTERN_LENGTH:
         return False
-    at = seen = 0
-    star = -1
-    resume = 0
-    while seen < len(text):
-        if at < len(pattern) and pattern[at] == _STAR:
-            star = at
-            resume = seen
-            at += 1
-        elif at < len(pattern) and pattern[at] in (_ANY, text[seen]):
-            at += 1
-            seen += 1
-        elif star >= 0:
-            resume += 1
-            seen = resume
-            at = star + 1
+    if _STAR not in pattern and _ANY not in pattern:
+        return pattern == text
+    # Bit n stands for the n-th byte to be matched, stars aside; where a star stands before it, the
+    # place stays open whatever comes.
+    place = 1
+    stays = 0
+    anything = 0
+    places: dict[int, int] = {}
+    for byte in pattern:
+        if byte == _STAR:
+            stays |= place
+            continue
+        if byte == _ANY:
+            anything |= place
         else:
+            places[byte] = places.get(byte, 0) | place
+        place <<= 1
+    reached = 1
+    for byte in text:
+        reached = (reached & (places.get(byte, 0) | anything)) << 1 | reached & stays
+        if not reached:
             return False
-    while at < len(pattern) and pattern[at] == _STAR:
-        at += 1
-    return at == len(pattern)
+    return bool(reached & place)
 
 
 def matchPatternList(patterns: bytes, text: bytes) -> bool:

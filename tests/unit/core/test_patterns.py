@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import fnmatch
+import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.core.patterns import matchAddressList, matchPattern, matchPatternList, parseAddress
+from limpet.core.patterns import (
+    MAX_PATTERN_LENGTH,
+    matchAddressList,
+    matchPattern,
+    matchPatternList,
+    parseAddress,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +38,25 @@ from limpet.core.patterns import matchAddressList, matchPattern, matchPatternLis
 )
 def test_matchPattern(pattern: bytes, text: bytes, expected: bool) -> None:
     assert matchPattern(pattern, text) is expected
+
+
+@pytest.mark.parametrize("pattern", [b"*" + b"a" * 511 + b"b", b"*a" * 500 + b"b", b"?*" * 512])
+def test_F7_aStepForEachByteAndNoMore(pattern: bytes) -> None:
+    """Of 63 such in one's authorized_keys, each request to forward held up everybody for seconds."""
+    lines = 0
+
+    def count(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        return count
+
+    text = b"a" * MAX_PATTERN_LENGTH
+    sys.settrace(count)
+    try:
+        matchPattern(pattern, text)
+    finally:
+        sys.settrace(None)
+    assert lines < 10 * (len(pattern) + len(text))
 
 
 @given(st.text("ab*?", max_size=12), st.text("ab", max_size=12))
