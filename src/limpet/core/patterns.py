@@ -1,8 +1,9 @@
 """Patterns with `*` and `?`, and networks, as OpenSSH's files have them (ssh_config(5), PATTERNS).
 
 Rule: matching takes a step for each byte of the pattern and of the text, whatever they are: users
-write patterns, and peers the texts. A pattern never becomes a regular expression. What is too long, or is not the form it claims to be, matches nothing, and in
-a list makes the whole list match nothing.
+write patterns, and peers the texts. A pattern never becomes a regular expression. What is too long,
+or is not the form it claims to be, matches nothing, and in a list makes the whole list match
+nothing.
 
 A pattern list is patterns joined by commas; one that begins with `!` excludes what it matches, and
 such an exclusion beats every match.

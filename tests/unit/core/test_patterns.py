@@ -42,7 +42,7 @@ def test_matchPattern(pattern: bytes, text: bytes, expected: bool) -> None:
 
 @pytest.mark.parametrize("pattern", [b"*" + b"a" * 511 + b"b", b"*a" * 500 + b"b", b"?*" * 512])
 def test_F7_aStepForEachByteAndNoMore(pattern: bytes) -> None:
-    """Of 63 such in one's authorized_keys, each request to forward held up everybody for seconds."""
+    """With 63 such in one's authorized_keys, each request to forward held up everybody."""
     lines = 0
 
     def count(frame: Any, event: str, argument: Any) -> Any:
