@@ -297,6 +297,44 @@ def test_cutAtEveryDeliveryEndsCleanly() -> None:
         assert stack.server.service is None
 
 
+class TestKeepalive:
+    def asking(self) -> Attacker:
+        attacker = Attacker(keepaliveSeconds=10.0).login()
+        attacker.take()
+        return attacker
+
+    def asked(self, attacker: Attacker, seconds: float) -> int:
+        """How often the server asks for a sign of life meanwhile."""
+        attacker.clock.advance(seconds)
+        attacker.pump()
+        heard = attacker.take()
+        assert all(payload.startswith(NS(b"keepalive@openssh.com")) for _, payload in heard)
+        return len(heard)
+
+    def test_aSilentPeerIsAskedAndThenLeft(self) -> None:
+        attacker = self.asking()
+        assert [self.asked(attacker, 10) for _ in range(3)] == [1, 1, 1]
+        attacker.clock.advance(10)
+        attacker.pump()
+        assert attacker.ended
+
+    def test_onlyOneThatIsSilentIsAsked(self) -> None:
+        attacker = self.asking()
+        for _ in range(10):
+            for _ in range(3):
+                attacker.send(n.MSG_IGNORE, NS(b"here"))
+            attacker.pump()
+            assert self.asked(attacker, 10) == 0
+
+    def test_itsAnswerIsASignOfLifeAndNoMore(self) -> None:
+        attacker = self.asking()
+        for _ in range(10):
+            assert self.asked(attacker, 10) == 1
+            attacker.send(n.MSG_REQUEST_FAILURE)
+            attacker.pump()
+        assert not attacker.ended
+
+
 def test_aFullTransportPausesTheProgram() -> None:
     """What a program writes beyond the window stays with the channel, and moves when it may."""
     channel = CommandChannel(both(), localWindow=2 << 20)

@@ -129,6 +129,10 @@ class MessageTransport(protocol.Protocol):
     # What `loseConnection` allows; of any other end `abortSeconds` speaks.
     _lastWordsSeconds: float = 0.0
 
+    # The number of the peer's messages when `_keepalive` last looked, and whether it asked then.
+    _heardBefore: int = 0
+    _keepalivesAsked: int = 0
+
     outgoingCompressionType: bytes = b"none"
     incomingCompressionType: bytes = b"none"
 
@@ -740,6 +744,7 @@ class MessageTransport(protocol.Protocol):
         if self.incomingCompressionType == b"zlib@openssh.com" and not self._receiver.inflater:
             self._receiver.inflater = Inflater()
         self._startRekeyTimer()
+        self._heardBefore = self._receiver.sequence
         self.timers.start("keepalive", self.keepaliveSeconds, self._keepalive)
 
     def _enterPhase(self, phase: Phase) -> None:
@@ -751,10 +756,15 @@ class MessageTransport(protocol.Protocol):
         if self._missedKeepalives >= self.keepaliveMisses > 0:
             self._violated(ConnectionTimedOut("the peer does not answer"))
             return
-        self._missedKeepalives += 1
+        heard = self._receiver.sequence
+        # One that answers what it was asked, and says nothing else, is silent all the same.
+        isSilent = (heard - self._heardBefore) & SEQUENCE_MASK <= self._keepalivesAsked
+        self._heardBefore, self._keepalivesAsked = heard, int(isSilent)
         ask = getattr(self.service, "sendGlobalRequest", None)
-        if ask is not None:
-            ask(b"keepalive@openssh.com", b"", wantReply=True).addErrback(lambda failure: None)
+        if isSilent:
+            self._missedKeepalives += 1
+            if ask is not None:
+                ask(b"keepalive@openssh.com", b"", wantReply=True).addErrback(lambda failure: None)
         self.timers.start("keepalive", self.keepaliveSeconds, self._keepalive)
 
     # ── What the connection is ────────────────────────────────────────────────────────────────
