@@ -266,6 +266,9 @@ class SSHSession(SSHChannel):
                 send(number)
             except ProcessExitedAlready:
                 raise BadField("the program has exited") from None
+            except PermissionError:
+                # As one that has become root's (sudo), where the server is not.
+                raise BadField("the program is another user's") from None
 
         return self._attempt("signal", start)
 

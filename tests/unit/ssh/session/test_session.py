@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import struct
 import sys
@@ -505,6 +507,10 @@ class TestPreparations(Base):
         assert self.request(b"env", body) == ["FAILURE"]
 
 
+def _denied(number: int) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
 class TestSignals(Base):
     def send(self, name: bytes) -> list[str]:
         return self.request(b"signal", NS(name))
@@ -532,6 +538,13 @@ class TestSignals(Base):
     def test_not_to_a_process_that_has_exited(self) -> None:
         self.execute()
         self.user.child.exited = True
+        assert self.send(b"TERM") == ["FAILURE"]
+        assert self.logged() == 0
+
+    def test_not_to_a_process_of_another_user(self) -> None:
+        """As a command that is run by sudo: a refusal, and no bug for the log."""
+        self.execute()
+        self.user.child.signalProcess = _denied  # type: ignore[method-assign]
         assert self.send(b"TERM") == ["FAILURE"]
         assert self.logged() == 0
 
