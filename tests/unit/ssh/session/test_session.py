@@ -544,7 +544,7 @@ class TestSignals(Base):
     def test_not_to_a_process_of_another_user(self) -> None:
         """As a command that is run by sudo: a refusal, and no bug for the log."""
         self.execute()
-        self.user.child.signalProcess = _denied  # type: ignore[method-assign]
+        self.user.child.signalProcess = _denied
         assert self.send(b"TERM") == ["FAILURE"]
         assert self.logged() == 0
 
