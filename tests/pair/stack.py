@@ -50,11 +50,11 @@ class Program:
         name, _, argument = self.command.partition(b" ")
         if name == b"both":
             size = int(argument)
+            out, err = pattern(size, b"out"), pattern(size, b"err")
             # In turns, as a real program's outputs come.
             for at in range(0, size, 50_000):
-                part = min(50_000, size - at)
-                self.proto.childDataReceived(1, pattern(size, b"out")[at : at + part])
-                self.proto.childDataReceived(2, pattern(size, b"err")[at : at + part])
+                self.proto.childDataReceived(1, out[at : at + 50_000])
+                self.proto.childDataReceived(2, err[at : at + 50_000])
             self.end(7)
         elif name == b"exit":
             self.end(int(argument))

@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from limpet.client.errors import shown
 from limpet.client.escapes import Escape, EscapeReader
 from limpet.client.stdio import StandardInput, StandardOutput
+from limpet.core.windows import GROWN_WINDOW
 from limpet.error import ConchError
 from limpet.ssh.channel import SSHChannel
 from limpet.streams import gathered
@@ -115,6 +116,7 @@ class AttachedChannel(SSHChannel):
         descriptors: tuple[int | None, int, int] = (STDIN, STDOUT, STDERR),
     ) -> None:
         super().__init__(localWindow=WINDOW, localMaxPacket=MAX_PACKET)
+        self.localWindowLimit = GROWN_WINDOW
         self.finished: defer.Deferred[int] = defer.Deferred()
         self._reactor = reactor
         self._tell = tell

@@ -22,6 +22,7 @@ from twisted.internet import defer
 from twisted.python.failure import Failure
 
 from limpet.client.errors import ClientError, ConnectionEnded, RequestRefused, shown
+from limpet.core.windows import GROWN_WINDOW
 from limpet.error import ConchError
 from limpet.ssh.channel import SSHChannel
 from limpet.wire.fields import NS
@@ -161,6 +162,7 @@ class ProgramChannel(SSHChannel):
 
     def __init__(self, program: Program, receiver: Receiver) -> None:
         super().__init__(localWindow=WINDOW, localMaxPacket=MAX_PACKET)
+        self.localWindowLimit = GROWN_WINDOW
         self.program = program
         self._receiver = receiver
         self._isStarted = False

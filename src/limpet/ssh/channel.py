@@ -77,9 +77,16 @@ class SSHChannel:
         remoteClosed: Whether the peer did.
         inputPaused: Whether window is withheld because the consumer asked for a pause.
         inputEnded: Whether the peer sent EOF.
+        localWindowLimit: How far `localWindowSize` may grow on a long path, in bytes; 0 for not at
+            all.
+        localWindowGrowth: How far it has.
+        lastGrant: When the peer was last granted more, by the transport's clock; None before.
     """
 
     name: bytes | None = None
+    localWindowLimit = 0
+    localWindowGrowth = 0
+    lastGrant: float | None = None
     _log: ClassVar[Logger] = ClassLogger()
 
     def __init__(

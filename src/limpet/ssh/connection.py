@@ -30,7 +30,7 @@ from limpet.core.restricting import (
     allowsRequest,
     forcedRequest,
 )
-from limpet.core.windows import MAX_WINDOW, creditDue, enlarged
+from limpet.core.windows import GROWN_WINDOW, MAX_WINDOW, creditDue, enlarged, grownWindow
 from limpet.error import ConchError
 from limpet.ssh.channel import HOLD_REPLY, HOLD_TRANSPORT
 from limpet.ssh.service import SSHService
@@ -160,6 +160,10 @@ class SSHConnection(SSHService):
     takesViews: ClassVar[bool] = True
 
     _outputPaused = False
+
+    # By how much the windows of all channels together may still grow: what a peer may have under
+    # way to a connection is bounded, however many channels it has.
+    _windowGrowthLeft = GROWN_WINDOW
     _stopped = False
 
     # The message that may come in as a memoryview, likewise.
@@ -674,6 +678,8 @@ class SSHConnection(SSHService):
         channel.localWindowLeft = left
         due = creditDue(channel.localWindowSize, left)
         if due and not channel.inputPaused:
+            if channel.localWindowSize < channel.localWindowLimit:
+                due += self._growWindow(channel, due)
             self.adjustWindow(channel, due)
         channel.dataReceived(bytes(packet[8:]))
 
@@ -699,6 +705,24 @@ class SSHConnection(SSHService):
         if due and not channel.inputPaused:
             self.adjustWindow(channel, due)
         channel.extReceived(dataType, bytes(packet[12:]))
+
+    def _growWindow(self, channel: Any, taken: int) -> int:
+        """How many bytes to grant beyond what was used: on a long path the window grows."""
+        clock = getattr(self.transport, "clock", None)
+        roundTripSeconds = getattr(self.transport, "roundTripSeconds", None)
+        if clock is None or roundTripSeconds is None:
+            return 0
+        now = clock.seconds()
+        before, channel.lastGrant = channel.lastGrant, now
+        if before is None:
+            return 0
+        size: int = channel.localWindowSize
+        limit = min(channel.localWindowLimit, size + self._windowGrowthLeft)
+        more = grownWindow(size, limit, taken, now - before, roundTripSeconds()) - size
+        channel.localWindowSize += more
+        channel.localWindowGrowth += more
+        self._windowGrowthLeft -= more
+        return more
 
     def _tooMuchData(self, channel: Any, length: int) -> None:
         """The peer sent more than it may: the channel is of no use any more."""
@@ -827,6 +851,7 @@ class SSHConnection(SSHService):
         self.channels.pop(number, None)
         self._sessionIds.discard(number)
         self._channelReplies.pop(number, None)
+        self._windowGrowthLeft += channel.localWindowGrowth
         timer = self._closeTimers.pop(channel, None)
         if timer is not None:
             timer.cancel()

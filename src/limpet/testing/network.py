@@ -33,6 +33,8 @@ _LISTENERS_NETWORK = "198.18"
 STEP_SECONDS = 0.5
 """By how much time moves while something is waited for."""
 
+_LEAST_STEP_SECONDS = 1e-6
+
 PATIENCE_SECONDS = 60.0
 """How long `result` waits, in the network's own time."""
 
@@ -56,7 +58,8 @@ class MemoryConnector:
         """The other end answers, with this protocol."""
         client = self.factory.buildProtocol(ADDRESS)
         if client is not None:
-            pair = Pair(client, server, self.network.portions, self.network)
+            network = self.network
+            pair = Pair(client, server, network.portions, network, network.latencySeconds)
             self.network.pairs.append(pair)
 
     def fail(self, reason: Exception) -> None:
@@ -77,6 +80,7 @@ class MemoryNetwork(Clock):
         addresses: What every other name stands for.
         portions: How the bytes of each connection are cut: `whole`, `singleBytes` or
             `randomPortions(seed)`. A server that is right does the same with all of them.
+        latencySeconds: How long bytes are on their way, in either direction.
 
     Attributes:
         answers: As given; may be changed.
@@ -89,10 +93,12 @@ class MemoryNetwork(Clock):
         answers: Answer | None = None,
         addresses: Sequence[IPv4Address | IPv6Address] = (ADDRESS,),
         portions: Portions = whole,
+        latencySeconds: float = 0.0,
     ) -> None:
         super().__init__()
         self.addresses = tuple(addresses)
         self.portions = portions
+        self.latencySeconds = latencySeconds
         self.nameResolver = self
         self.pairs: list[Pair] = []
         self.connectors: list[MemoryConnector] = []
@@ -170,7 +176,9 @@ class MemoryNetwork(Clock):
         end = self.seconds() + seconds
         self.settle()
         while self.seconds() < end:
-            self.advance(min(STEP_SECONDS, end - self.seconds()))
+            due = min((call.getTime() for call in self.getDelayedCalls()), default=end)
+            # At least so much that no rounding keeps the time where it is.
+            self.advance(max(_LEAST_STEP_SECONDS, min(due, end) - self.seconds()))
             self.settle()
 
     def result(self, awaited: Any, patienceSeconds: float = PATIENCE_SECONDS) -> Any:

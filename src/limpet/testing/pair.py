@@ -7,6 +7,7 @@ side raises out of `dataReceived` is raised out of `pump`.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -57,6 +58,7 @@ class MemoryTransport:
         self.reactor = clock
         self.port = port
         self.written = bytearray()
+        self.underWay: deque[tuple[float, bytes]] = deque()
         self.lost = False
         self.aborted = False
         self.reading = True
@@ -91,6 +93,7 @@ class MemoryTransport:
     def abortConnection(self) -> None:
         self.aborted = True
         self.written.clear()
+        self.underWay.clear()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         if self.producer is not None:
@@ -125,10 +128,16 @@ class Pair:
         client: The client's protocol; `server` likewise.
         portions: How each side's bytes are cut.
         clock: What the timers of both run on.
+        latencySeconds: How long bytes are on their way, by the clock.
     """
 
     def __init__(
-        self, client: Any, server: Any, portions: Portions = whole, clock: Clock | None = None
+        self,
+        client: Any,
+        server: Any,
+        portions: Portions = whole,
+        clock: Clock | None = None,
+        latencySeconds: float = 0.0,
     ) -> None:
         self.clock = clock if clock is not None else Clock()
         self.client = client
@@ -136,6 +145,7 @@ class Pair:
         self.portions = portions
         self.clientTransport = MemoryTransport("client", self.clock, 1)
         self.serverTransport = MemoryTransport("server", self.clock, 2)
+        self.latencySeconds = latencySeconds
         self.ended: set[str] = set()
         self.operations = 0
         self.failAt: int | None = None
@@ -168,21 +178,31 @@ class Pair:
     def _carry(self, source: MemoryTransport, protocol: Any, sink: MemoryTransport) -> bool:
         moved = False
         if source.written and not source.full and sink.reading:
-            data = bytes(source.written)
-            source.written.clear()
-            for piece in self.portions(data):
-                self.operations += 1
-                if self.failAt is not None and self.operations >= self.failAt:
-                    self.cut()
-                    return False
-                if "both" in self.ended or sink.name in self.ended:
-                    break
-                protocol.dataReceived(piece)
-            source.drained()
+            self._depart(source)
             moved = True
-        if (source.lost or source.aborted) and not source.written:
+        arrived = self.clock.seconds()
+        while source.underWay and source.underWay[0][0] <= arrived and sink.reading:
+            self.operations += 1
+            if self.failAt is not None and self.operations >= self.failAt:
+                self.cut()
+                return False
+            _, piece = source.underWay.popleft()
+            if not self.ended:
+                protocol.dataReceived(piece)
+            moved = True
+        if (source.lost or source.aborted) and not source.written and not source.underWay:
             moved = self._end() or moved
         return moved
+
+    def _depart(self, source: MemoryTransport) -> None:
+        data = bytes(source.written)
+        source.written.clear()
+        arrival = self.clock.seconds() + self.latencySeconds
+        source.underWay.extend((arrival, piece) for piece in self.portions(data))
+        if self.latencySeconds:
+            # So that whoever waits sees that there is something to wait for.
+            self.clock.callLater(self.latencySeconds, lambda: None)
+        source.drained()
 
     def _end(self) -> bool:
         if self.ended:
@@ -195,8 +215,9 @@ class Pair:
 
     def cut(self) -> None:
         """The network fails: both ends lose the connection, whatever was on its way."""
-        self.clientTransport.written.clear()
-        self.serverTransport.written.clear()
+        for transport in (self.clientTransport, self.serverTransport):
+            transport.written.clear()
+            transport.underWay.clear()
         if not self.ended:
             self.ended = {"client", "server", "both"}
             reason = Failure(error.ConnectionLost())

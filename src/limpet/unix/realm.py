@@ -20,6 +20,7 @@ from zope.interface import implementer
 from limpet._logger import ClassLogger
 from limpet._reactor import getReactor
 from limpet.avatar import ConchUser
+from limpet.core.windows import GROWN_WINDOW
 from limpet.error import ConchError
 from limpet.interfaces import IConchUser, ISession, ISubsystemProgram
 from limpet.ssh.session import SSHSession
@@ -105,7 +106,11 @@ class UnixConchUser(ConchUser):
         )
         if sessions >= self.policy.maxSessions:
             raise ConchError("too many sessions on this connection", OPEN_RESOURCE_SHORTAGE)
-        return SSHSession(localWindow=SESSION_WINDOW, localMaxPacket=SESSION_MAX_PACKET, **details)
+        session = SSHSession(
+            localWindow=SESSION_WINDOW, localMaxPacket=SESSION_MAX_PACKET, **details
+        )
+        session.localWindowLimit = GROWN_WINDOW
+        return session
 
     def _forward(self, policy: ForwardingPolicy) -> ForwardingService:
         # Where the server is not root's, the system itself says which ports may be had.

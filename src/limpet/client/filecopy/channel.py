@@ -10,6 +10,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from limpet.client.errors import RequestRefused, shown
+from limpet.core.windows import GROWN_WINDOW
 from limpet.error import ConchError
 from limpet.ssh.channel import SSHChannel
 from limpet.ssh.filetransfer.client import FileTransferClient
@@ -44,6 +45,7 @@ class SFTPChannel(SSHChannel):
         told: Callable[[bytes], object] | None = None,
     ) -> None:
         super().__init__(localWindow=WINDOW)
+        self.localWindowLimit = GROWN_WINDOW
         self.client = client
         self.subsystem = subsystem
         self.started: defer.Deferred[FileTransferClient] = defer.Deferred(

@@ -40,6 +40,10 @@ class SSHClientTransport(SSHTransportBase):
     instance: SSHService | None = None
     hostKeySignature: bytes = b""
 
+    # When the service was asked for, and how long the answer took.
+    _asked: float | None = None
+    _answerSeconds = 0.0
+
     _verification: defer.Deferred[Any] | None = None
     _secured: bool = False
 
@@ -157,6 +161,8 @@ class SSHClientTransport(SSHTransportBase):
         """
         self.sendPacket(MSG_SERVICE_REQUEST, ServiceRequest(instance.name).encode())
         self.instance = instance
+        if self.clock is not None:
+            self._asked = self.clock.seconds()
 
     def ssh_SERVICE_ACCEPT(self, packet: bytes) -> None:
         """MSG_SERVICE_ACCEPT: string name of the service; an empty message is taken as well."""
@@ -166,7 +172,17 @@ class SSHClientTransport(SSHTransportBase):
         # Some old servers leave the name out.
         if packet and ServiceAccept.decode(packet).name != instance.name:
             raise UnexpectedMessage("another service was accepted than was asked for")
+        if self.clock is not None and self._asked is not None:
+            self._answerSeconds = self.clock.seconds() - self._asked
         self.setService(instance)
+
+    def roundTripSeconds(self) -> float:
+        """How long a message and its answer take on this path, at the least; 0 if unknown.
+
+        Where a relay or a jump host ends the TCP connection, it is the server's answer that says
+        how long the whole path is: it accepts a service at once.
+        """
+        return max(self._answerSeconds, super().roundTripSeconds())
 
 
 def _md5Fingerprint(blob: bytes) -> bytes:

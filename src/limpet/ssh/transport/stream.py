@@ -57,6 +57,7 @@ from limpet.ssh.transport.numbers import (
     MSG_UNIMPLEMENTED,
     messages,
 )
+from limpet.ssh.transport.paths import tcpRoundTripSeconds
 from limpet.ssh.transport.timers import Timers
 from limpet.wire.errors import WireError
 from limpet.wire.fields import Reader
@@ -247,6 +248,10 @@ class MessageTransport(protocol.Protocol):
     @clock.setter
     def clock(self, clock: IReactorTime | None) -> None:
         self.timers.clock = clock
+
+    def roundTripSeconds(self) -> float:
+        """How long a message and its answer take on this path, at the least; 0 if unknown."""
+        return tcpRoundTripSeconds(self.transport)
 
     @property
     def ending(self) -> bool:
