@@ -103,6 +103,8 @@ def isListening(port: int) -> bool:
 @pytest.mark.parametrize("command", ["serve", "agent"])
 def test_H2_whatWasClosedIsNoOtherFileOfOurs(tmp_path: Path, command: str) -> None:
     """Standard error, say, goes to each program that is started; it was the reactor's own."""
+    if command == "agent" and os.geteuid() != 0:
+        pytest.skip("nobody but root can look into an agent")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]

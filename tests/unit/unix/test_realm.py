@@ -16,6 +16,7 @@ from limpet.error import ConchError
 from limpet.interfaces import IConchUser, ISession
 from limpet.ssh.session import SSHSession
 from limpet.unix import FilePolicy, SessionPolicy, UnixConchUser, UnixSession, UnixSSHRealm
+from limpet.unix import accounts as accountsModule
 from limpet.unix import realm as realmModule
 from limpet.unix.accounts import Account
 from limpet.unix.internalsftp import FileServerOptions
@@ -76,6 +77,7 @@ def test_whileLoginsAreClosedOnlyRootLogsIn(monkeypatch: pytest.MonkeyPatch, tmp
     closed.write_text("")
     monkeypatch.setattr(realmModule, "NOLOGIN", str(closed))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(accountsModule, "hasExpired", lambda name, now: False)
     accounts = {
         "root": Account("root", 0, 0, (0,), "/", "/bin/sh"),
         "someone": Account("someone", 1000, 1000, (1000,), "/", "/bin/sh"),
