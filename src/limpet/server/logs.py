@@ -57,7 +57,8 @@ class LineObserver:
     def __init__(self, stream: TextIO, isVerbose: bool = False) -> None:
         self.stream = stream
         self.isVerbose = isVerbose
-        self._room = _roomIn(stream)
+        self._descriptor = _descriptorOf(stream)
+        self._room = _roomIn(self._descriptor)
         self._lost = 0
 
     def __call__(self, event: LogEvent) -> None:
@@ -83,8 +84,12 @@ class LineObserver:
         if self._room is not None and not self._room.poll(0):
             return False
         try:
-            self.stream.write(_cut(line) + "\n")
-            self.stream.flush()
+            if self._descriptor is None:
+                self.stream.write(_cut(line) + "\n")
+            else:
+                # Past the stream's buffer: what a full disk does not take would stay in it, and
+                # fail once more at the program's end.
+                os.write(self._descriptor, f"{_cut(line)}\n".encode("utf-8", "backslashreplace"))
         except (OSError, ValueError):
             # Nobody reads the log any more; that does not end sessions.
             return True
@@ -104,11 +109,17 @@ class LineObserver:
         return text
 
 
-def _roomIn(stream: TextIO) -> select.poll | None:
-    """What tells whether a line can be written at once; None for what is in memory."""
+def _descriptorOf(stream: TextIO) -> int | None:
     try:
-        descriptor = stream.fileno()
+        return stream.fileno()
     except (OSError, ValueError):
+        # One in memory.
+        return None
+
+
+def _roomIn(descriptor: int | None) -> select.poll | None:
+    """What tells whether a line can be written at once; None for what is in memory."""
+    if descriptor is None:
         return None
     room = select.poll()
     room.register(descriptor, select.POLLOUT)
