@@ -276,7 +276,7 @@ class TestKnownHostsCommand:
     ) -> None:
         monkeypatch.setattr(hostkeys, "COMMAND_SECONDS", 0.1)
         # The shell's own child holds the output open as well.
-        config = self.config(setup, tmp_path, "sleep 60; true")
+        config = self.config(setup, tmp_path, "sleep 600; true")
         with pytest.raises(HostKeyRefused, match="KnownHostsCommand: "):
             self.verify(config)
 
