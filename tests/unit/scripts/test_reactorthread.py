@@ -63,7 +63,7 @@ async def child():
     return await proto.ended
 
 assert thread.call(child) == 5
-print("all well")
+print("all well", flush=True)
 os._exit(0)
 """
 
