@@ -236,8 +236,15 @@ def serving(name: str, work: Workplace) -> Iterator[Server]:
         server.stop()
 
 
+def needsRoot(why: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip(why)
+
+
 @contextmanager
 def peerCalled(name: str, work: Workplace, command: str = "") -> Iterator[Peer]:
+    if name == "conch-unix":
+        needsRoot(CONCH_NEEDS_ROOT)
     hostKey = Key.fromFile(str(work.hostKey) + ".pub")
     with ExitStack() as stack:
         if name in ("asyncssh", "paramiko"):
@@ -263,6 +270,7 @@ def peerCalled(name: str, work: Workplace, command: str = "") -> Iterator[Peer]:
         yield peer
 
 
+CONCH_NEEDS_ROOT = "Conch's server runs nothing unless it is root's"
 PEERS = ("limpet", "openssh", "dropbear", "tinyssh", "asyncssh", "paramiko", "conch-unix")
 
 
@@ -410,6 +418,8 @@ def paramikoPeer(work: Workplace) -> Iterator[Peer]:
 def factoryPeer(work: Workplace, package: str) -> Iterator[Peer]:
     """A server of the library's parts, for logins without a key."""
     name = "client-limpet" if package == "limpet" else "client-conch"
+    if package != "limpet":
+        needsRoot(CONCH_NEEDS_ROOT)
     with serving(name, work) as server:
         hostKey = Key.fromFile(str(work.hostKey) + ".pub")
         yield Peer(name, server.port, work.user, work.clientKey, hostKey)
@@ -655,6 +665,7 @@ class TestOpenSSH:
             agent.communicate()
 
     def test_terminal_and_environment(self, work: Workplace) -> None:
+        needsRoot("sshd gives no terminal where it cannot give it away")
         with self.sshd(work) as peer:
 
             async def main() -> Any:
