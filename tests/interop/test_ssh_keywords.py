@@ -431,3 +431,45 @@ def test_the_command_looks_names_up(wrapper: str, tmp_path: Path) -> None:
         check=True,
     )
     assert b"hostname web.example.com\n" in done.stdout
+
+
+CONNECT = """
+import asyncio, sys
+import limpet.aio
+
+async def main():
+    async with limpet.aio.connect("box", config_files=[sys.argv[1]]) as client:
+        result = await client.run("echo $SSH_CONNECTION")
+        print(result.stdout.decode().split()[0])
+
+asyncio.run(asyncio.wait_for(main(), 30))
+"""
+
+
+def test_jump_hosts_and_programs_have_canonical_names_too(
+    sshd: Host, wrapper: str, tmp_path: Path
+) -> None:
+    (tmp_path / "hosts").write_text("127.0.0.1 gate.limpet.test\n127.0.0.1 box.limpet.test\n")
+    config = tmp_path / "config"
+    config.write_text(
+        "Host gate box\n CanonicalizeHostname yes\n"
+        f"Host box\n UserKnownHostsFile none\n KnownHostsCommand cat {sshd.knownHosts}\n"
+        "Host plain\n ProxyJump gate\n HostName 127.0.0.1\n"
+        f"Host *\n CanonicalDomains limpet.test\n User {sshd.user}\n Port {sshd.port}\n"
+        f" IdentityFile {sshd.work.clientKey}\n IdentityAgent none\n BatchMode yes\n"
+        f" UserKnownHostsFile {sshd.knownHosts}\n HostKeyAlias 127.0.0.1\n"
+    )
+    surroundings = environment(sshd, LD_PRELOAD=wrapper, NSS_WRAPPER_HOSTS=str(tmp_path / "hosts"))
+    for command, answer in (
+        ([sys.executable, "-m", "limpet", "ssh", "-F", str(config), "plain", "echo on"], b"on\n"),
+        ([sys.executable, "-c", CONNECT, str(config)], b"127.0.0.1\n"),
+    ):
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+            env=surroundings,
+            check=False,
+        )
+        assert done.stdout == answer, done.stderr

@@ -110,10 +110,10 @@ def connect(
             answer=answer,
             only=only,
         )
-        policy = _policyFor(hostKeys)
+        running = getReactor() if reactor is None else reactor
+        policy = _policyFor(hostKeys, running)
     except ClientError:
         return defer.fail()
-    running = getReactor() if reactor is None else reactor
 
     def connectAs(found: ClientConfig) -> defer.Deferred[connecting.ClientConnection]:
         return connecting.connect(running, found, ui, credentials=credentials, hostKeys=policy)
@@ -155,9 +155,9 @@ def _configFor(
     return loadClientConfig(place.host, overrides=overrides, files=files, lookUp=lookUp)
 
 
-def _policyFor(hostKeys: Any) -> HostKeyPolicy:
+def _policyFor(hostKeys: Any, reactor: Any) -> HostKeyPolicy:
     if hostKeys is None or isinstance(hostKeys, str | Path):
-        return KnownHostsPolicy()
+        return KnownHostsPolicy(reactor)
     if isinstance(hostKeys, list | tuple | set | frozenset):
         return PinnedHostKeys(hostKeys)
     if callable(getattr(hostKeys, "verifyHostKey", None)):

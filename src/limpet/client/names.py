@@ -27,12 +27,19 @@ _T = TypeVar("_T")
 def aside(reactor: Any, function: Callable[..., _T], *arguments: Any) -> defer.Deferred[_T]:
     """Call a function that may wait, in a thread of the reactor's pool.
 
+    A reactor on a loop that somebody else runs (`limpet.aio`) never starts its own pool; there it
+    is a thread of the loop's.
+
     Returns:
         A Deferred of what it returns. Cancelling it drops the answer; the thread ends by itself.
     """
-    calling: defer.Deferred[_T] = threads.deferToThreadPool(
-        reactor, reactor.getThreadPool(), function, *arguments
-    )
+    calling: defer.Deferred[_T]
+    loop = getattr(reactor, "_asyncioEventloop", None)
+    if loop is not None:
+        calling = defer.Deferred.fromFuture(loop.run_in_executor(None, function, *arguments))
+    else:
+        pool = reactor.getThreadPool()
+        calling = threads.deferToThreadPool(reactor, pool, function, *arguments)
     return calling
 
 

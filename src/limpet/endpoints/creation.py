@@ -171,7 +171,7 @@ class NewConnection:
             config = self.config or self._defaultConfig()
         except Exception:  # noqa: BLE001 what the caller gave is no host; told like all the rest
             return defer.fail()
-        policy: HostKeyPolicy = KnownHostsPolicy()
+        policy: HostKeyPolicy = KnownHostsPolicy(self.reactor)
         if not self._isUsersOwn:
             policy = DocumentedKnownHosts(self.knownHosts)
         connecting = connect(

@@ -140,7 +140,11 @@ class TestWhoListens:
         assert Master.at(str(tmp_path / "stale")) is None
 
     def test_a_master(self, tmp_path: Path) -> None:
-        master = self.at(tmp_path / "s", lambda connection: connection.sendall(HELLO))
+        def serve(connection: socket.socket) -> None:
+            assert connection.recv(len(HELLO)) == HELLO
+            connection.sendall(HELLO)
+
+        master = self.at(tmp_path / "s", serve)
         assert master is not None
         master.close()
 

@@ -8,9 +8,12 @@ way to a thread and back costs more than that.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from twisted.internet import defer, threads
+from twisted.internet import defer
+
+from limpet.client.names import aside
 
 SLOW_SECONDS = 0.05
 """A block that took longer to be written was not just copied to the page cache (ours): 255 KiB take
@@ -21,22 +24,8 @@ Offload = Callable[..., "defer.Deferred[Any]"]
 
 
 def toThreadsOf(reactor: Any) -> Offload:
-    """Runs functions in the reactor's thread pool; in the loop's, where it is one on a loop.
-
-    A reactor on a loop that somebody else runs (`limpet.aio`) never starts its own pool.
-    """
-    loop = getattr(reactor, "_asyncioEventloop", None)
-    if loop is not None:
-
-        def onLoop(function: Callable[..., Any], *arguments: Any) -> defer.Deferred[Any]:
-            return defer.Deferred.fromFuture(loop.run_in_executor(None, function, *arguments))
-
-        return onLoop
-
-    def offload(function: Callable[..., Any], *arguments: Any) -> defer.Deferred[Any]:
-        return threads.deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
-
-    return offload
+    """Runs functions in the reactor's thread pool; in the loop's, where it is one on a loop."""
+    return partial(aside, reactor)
 
 
 def atOnce(function: Callable[..., Any], *arguments: Any) -> defer.Deferred[Any]:
