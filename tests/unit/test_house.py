@@ -7,6 +7,7 @@ where the list has to be empty, and on a small tree that breaks the rule, where 
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import subprocess
@@ -86,6 +87,7 @@ NAMES_OF_OTHERS = frozenset({"find_spec", "create_module", "exec_module", "insta
 # ── reading a source tree ────────────────────────────────────────────────────────────────────────
 
 
+@functools.cache
 def modulesOf(src: Path) -> dict[str, ast.Module]:
     """{dotted name: syntax tree} of all modules of the package `limpet` under `src`."""
     modules = {}
