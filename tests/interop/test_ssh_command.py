@@ -269,7 +269,7 @@ class TestLetters:
     def test_N_runs_nothing(self, sshd: Host) -> None:
         with started(sshd, "-N", "-v", sshd.destination) as process:
             assert process.stderr is not None
-            assert b"logged in" in process.stderr.readline()
+            assert any(b"logged in" in line for line in process.stderr)
             assert process.poll() is None
             process.terminate()
             assert process.wait(PATIENCE_SECONDS) == OWN_FAILURE
@@ -279,6 +279,8 @@ class TestLetters:
         [([], b"not a tty\n"), (["-t"], b"not a tty\n"), (["-tt"], b"/dev/"), (["-T"], b"not")],
     )
     def test_t_and_T(self, sshd: Host, letters: list[str], answer: bytes) -> None:
+        if answer == b"/dev/" and os.geteuid() != 0:
+            pytest.skip("sshd gives no terminal where it cannot give it away")
         assert run(sshd, *letters, sshd.destination, "tty").stdout.startswith(answer)
 
     def test_v_tells_of_the_connection(self, sshd: Host) -> None:
