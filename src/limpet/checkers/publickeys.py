@@ -44,6 +44,10 @@ from limpet.ssh.keys import BadKeyError, Certificate, CertificateRejected, Key
 MAX_KEYS = 1000
 """Most keys of one user that are looked at (ours)."""
 
+MAX_ADDRESS_LISTS = 32
+"""Most entries of one user whose `from=` is held against the peer's address for one key (ours). An
+entry may name hundreds of networks, and all of them together would keep every other user waiting."""
+
 _REMEMBERED_KEYS = 64
 """How many parsed public keys are kept for the next login; all stand in some user's list."""
 
@@ -132,10 +136,15 @@ class SSHPublicKeyChecker:
         context = getattr(credentials, "context", None)
         address = context.peerHost if context is not None else None
         now = self._now()
+        addressLists = 0
         for count, key in enumerate(keys):
             if count == MAX_KEYS:
                 break
             entry = _entry(key)
+            if entry.options.fromPatterns and (certificate is not None or entry.keyBlob == blob):
+                addressLists += 1
+                if addressLists > MAX_ADDRESS_LISTS:
+                    break
             if certificate is not None:
                 match = _byCertificate(entry, certificate, credentials.username, address, now)
             else:

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 
 from limpet.checkers import InMemorySSHKeyDB, SSHPublicKeyChecker, SSHPublicKeyDatabase, publickeys
+from limpet.checkers.publickeys import MAX_ADDRESS_LISTS
 from limpet.core.authentication import Factors, UserAuthRequest
 from limpet.core.authorizedkeys import AuthorizedKey, KeyOptions, Restrictions
 from limpet.error import ValidPublicKey
@@ -171,6 +172,14 @@ def test_firstUsableEntryCounts() -> None:
     assert outcome(checker(first, second), shown) == b"alice"
     assert shown.context is not None
     assert not shown.context.restrictions.allowPty
+
+
+def test_addressesAreComparedOnlySoOften() -> None:
+    elsewhere = entry(fromPatterns=(b"10.0.0.0/8",))
+    others = [entry(OTHER, fromPatterns=(b"10.0.0.0/8",))] * MAX_ADDRESS_LISTS
+    some = [*others, *[elsewhere] * MAX_ADDRESS_LISTS, entry()]
+    assert outcome(checker(*some), credentials()) == b"alice"
+    assert outcome(checker(elsewhere, *some), credentials()) is UnauthorizedLogin
 
 
 @pytest.mark.parametrize("signed", [True, False])
