@@ -46,7 +46,7 @@ MAX_KEYS = 1000
 
 MAX_ADDRESS_LISTS = 32
 """Most entries of one user whose `from=` is held against the peer's address for one key (ours). An
-entry may name hundreds of networks, and all of them together would keep every other user waiting."""
+entry may name hundreds of networks, and many of them together keep every other user waiting."""
 
 _REMEMBERED_KEYS = 64
 """How many parsed public keys are kept for the next login; all stand in some user's list."""
