@@ -27,6 +27,8 @@ REMOTE_SHELL = "PS1='ready> ' exec sh"
 
 @pytest.fixture(scope="module")
 def sshd(work: Workplace) -> Iterator[Host]:
+    if os.geteuid() != 0:
+        pytest.skip("sshd gives no terminal where it cannot give it away")
     with running(work, name="openssh") as host:
         yield host
 
@@ -305,7 +307,7 @@ class TestQuestions:
         screen.start([*limpetSsh(sshd, key=key), sshd.destination, "echo logged in"])
         screen.waitFor(r"Passphrase for.*: ?$")
         screen.type("wrong", "Enter")
-        screen.waitFor(r"Passphrase for.*\nPassphrase for.*: ?$")
+        screen.waitFor(r"Passphrase for.*\n.*Passphrase for.*: ?$")
         screen.type("correct horse", "Enter")
         assert screen.status() == 0
         assert "logged in" in screen.text()
