@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from limpet.core.patterns import matchAddressList, matchPattern
+from limpet.core.patterns import matchAddressList
 from limpet.crypto.keyformats import publicblob
 from limpet.wire.errors import WireError
 from limpet.wire.fields import Reader
@@ -52,7 +52,7 @@ class ForwardTarget:
     """One host and port that may be forwarded to, or listened on.
 
     Attributes:
-        host: A host's name or address, or a pattern with `*` and `?`; b"*" for every host.
+        host: A host's name or address, which no pattern stands for (sshd(8)); b"*" for every host.
         port: The port, None for every port.
     """
 
@@ -61,7 +61,8 @@ class ForwardTarget:
 
     def allows(self, host: bytes, port: int) -> bool:
         """Whether `host` and `port` are as this says; names are compared without case."""
-        return self.port in (None, port) and matchPattern(self.host.lower(), host.lower())
+        isHost = self.host == b"*" or self.host.lower() == host.lower()
+        return isHost and self.port in (None, port)
 
 
 @dataclass(frozen=True, slots=True)

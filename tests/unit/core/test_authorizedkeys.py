@@ -122,6 +122,19 @@ def test_forwardTargets() -> None:
     assert not restrictions.mayListen(b"0.0.0.0", 9000)
 
 
+@pytest.mark.parametrize("pattern", [b"*.example.com", b"db?example.com", b"d*"])
+def test_forwardTargetsAreNoPatterns(pattern: bytes) -> None:
+    restrictions = parsed(b'permitopen="' + pattern + b':*"').options.restrictions
+    assert not restrictions.mayOpen(b"db.example.com", 80)
+    assert restrictions.mayOpen(pattern, 80)
+
+
+def test_forwardTargetOfEveryHost() -> None:
+    restrictions = parsed(b'permitopen="*:80"').options.restrictions
+    assert restrictions.mayOpen(b"db.example.com", 80)
+    assert not restrictions.mayOpen(b"db.example.com", 81)
+
+
 def test_noForwardingBeatsTargets() -> None:
     restrictions = parsed(b'permitopen="a:1",no-port-forwarding').options.restrictions
     assert not restrictions.mayOpen(b"a", 1)
