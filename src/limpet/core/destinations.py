@@ -14,12 +14,12 @@ to which the system connects by way of the loopback, are 127.0.0.1 and ::1.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from limpet.core.patterns import (
     MAX_PATTERN_LENGTH,
+    canonicalNetwork,
     matchAddressList,
     matchPattern,
     parseAddress,
@@ -91,7 +91,7 @@ class Rule:
             raise BadRule(f"{text!r}: write an IPv6 address in brackets, [::1]:80")
         if "/" in host:
             try:
-                ipaddress.ip_network(host)
+                host = canonicalNetwork(host)
             except ValueError:
                 raise BadRule(f"{text!r}: {host} is not a network, such as 10.0.0.0/8") from None
         if port == "*":

@@ -112,6 +112,23 @@ def matchAddressList(patterns: bytes, address: str) -> bool:
     return found
 
 
+def canonicalNetwork(text: str) -> str:
+    """A network, or an address as the network of itself, in the form that lists are matched by.
+
+    Args:
+        text: Also with a mask, 10.0.0.0/255.0.0.0; what is IPv4 in IPv6's clothes is IPv4.
+
+    Raises:
+        ValueError: It is none.
+    """
+    network = ipaddress.ip_network(text)
+    first, length = network.network_address, network.prefixlen
+    mapped = getattr(first, "ipv4_mapped", None)
+    if mapped is not None and length >= 96:
+        first, length = mapped, length - 96
+    return f"{str(first).partition('%')[0]}/{length}"
+
+
 def parseAddress(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The numeric address in `address`, without its scope; None where there is none."""
     try:

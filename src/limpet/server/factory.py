@@ -10,7 +10,7 @@ from typing import Any
 
 from limpet._logger import ClassLogger
 from limpet.core.negotiation import PROFILES
-from limpet.core.patterns import matchAddressList
+from limpet.core.patterns import canonicalNetwork, matchAddressList
 from limpet.server.limits import (
     FAILED_SECONDS,
     LATE_SECONDS,
@@ -76,8 +76,7 @@ class ServeTransport(SSHServerTransport):
         if self._isLate:
             return LATE_SECONDS
         # `none` only asks which methods there are.
-        hasTried = getattr(self.service, "method", b"") not in (b"", b"none")
-        return FAILED_SECONDS if hasTried else SILENT_SECONDS
+        return FAILED_SECONDS if getattr(self.service, "hasTried", False) else SILENT_SECONDS
 
     def _graceOver(self) -> None:
         self._isLate = True
@@ -137,6 +136,7 @@ class ServeFactory(SSHFactory):
         if settings.handshakesPerSecond != self.sources.perSecond:
             self.sources = SourceLimit(settings.handshakesPerSecond)
         self.settings = settings
+        self._exempt = ",".join(map(canonicalNetwork, settings.exempt)).encode("ascii")
         self.portal = portal
         self.privateKeys = dict(hostKeys)
         self.publicKeys = {kind: key.public() for kind, key in hostKeys.items()}
@@ -186,8 +186,7 @@ class ServeFactory(SSHFactory):
             )
 
     def _isExempt(self, host: str) -> bool:
-        exempt = self.settings.exempt
-        return bool(exempt) and matchAddressList(",".join(exempt).encode("ascii"), host)
+        return bool(self._exempt) and matchAddressList(self._exempt, host)
 
     def _refused(self, host: str, reason: str) -> None:
         # A flood of connections is not to become a flood of lines.

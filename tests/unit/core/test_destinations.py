@@ -25,6 +25,21 @@ def allowed(rules: list[str], host: str, address: str, port: int = 80, user: str
 
 class TestRules:
     @pytest.mark.parametrize(
+        "network",
+        [
+            "10.0.0.0/8",
+            "10.0.0.0/255.0.0.0",
+            "10.0.0.0/0.255.255.255",
+            "10.0.0.0/0008",
+            "[::ffff:10.0.0.0/104]",
+        ],
+    )
+    def test_G10_aNetworkIsExcludedHoweverItIsWritten(self, network: str) -> None:
+        assert not allowed(["*:*", f"!{network}:*"], "db.internal", "10.1.2.3")
+        assert allowed(["*:*", f"!{network}:*"], "example.org", "192.0.2.1")
+        assert allowed([f"{network}:*"], "db.internal", "10.1.2.3")
+
+    @pytest.mark.parametrize(
         ("rules", "host", "address", "port"),
         [
             (["*:*"], "example.org", "192.0.2.1", 80),

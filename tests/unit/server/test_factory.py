@@ -14,6 +14,8 @@ from limpet.core.negotiation import ALL_MODERN, DEFAULT, PROFILES
 from limpet.server.factory import ServeFactory, ServeTransport
 from limpet.server.settings import ALGORITHM_PROFILES, Settings
 from limpet.ssh.keys import Key
+from limpet.ssh.userauth import SSHUserAuthServer
+from limpet.wire.fields import NS
 
 KEY = Key.generate("ed25519")
 PEER = IPv4Address("TCP", "192.0.2.1", 40000)
@@ -110,7 +112,7 @@ class TestPenalties:
             assert connection is not None
             if method:
                 connection.service = Service(b"ssh-userauth")
-                connection.service.method = method
+                connection.service.hasTried = method != b"none"
             lost(connection)
 
     def test_E12_whoFailsToLogInAgainAndAgainHasToWait(self) -> None:
@@ -155,6 +157,30 @@ class TestPenalties:
             assert rig.connect() is not None
         exempt = Rig(exempt=("192.0.2.0/24",), handshakesPerSecond=1.0, maxStartups="100")
         assert all(exempt.connect() for _ in range(50))
+
+    def test_whoIsExemptHoweverTheNetworkIsWritten(self) -> None:
+        for network in ("192.0.2.0/255.255.255.0", "::ffff:192.0.2.0/120"):
+            rig = Rig(exempt=(network, "fe80::1%é"), handshakesPerSecond=1.0)
+            assert all(rig.connect() for _ in range(9))
+
+    def test_E12_aQuestionAfterTheGuessesMakesThemNoCheaper(self) -> None:
+        rig = Rig()
+        for _ in range(4):
+            connection: Any = rig.connect()
+            assert connection is not None
+            connection.isEncrypted = lambda direction: True
+            connection.sendPacket = lambda number, body: None
+            service: Any = SSHUserAuthServer()
+            service.failuresTakeTime = False
+            service.transport = connection
+            connection.service = service
+            service.serviceStarted()
+            for method in (b"hostbased", b"none"):
+                packet = NS(b"alice") + NS(b"ssh-connection") + NS(method)
+                service.ssh_USERAUTH_REQUEST(packet)
+            assert service.method == b"none"
+            lost(connection)
+        assert rig.connect() is None
 
     def test_aServerThatEndsBlamesNobody(self) -> None:
         rig = Rig()

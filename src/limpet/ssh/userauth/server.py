@@ -130,6 +130,7 @@ class SSHUserAuthServer(SSHService):
         authenticatedWith: Methods that have succeeded towards the login.
         loginAttempts: Failed attempts so far.
         user, nextService, method: Of the request that is in flight, or was last.
+        hasTried: Whether any request was of another method than `none`.
         portal: The factory's `Portal`.
     """
 
@@ -174,6 +175,7 @@ class SSHUserAuthServer(SSHService):
     user: bytes | None = None
     nextService: bytes | None = None
     method: bytes = b""
+    hasTried = False
 
     _log = ClassLogger()
 
@@ -186,6 +188,7 @@ class SSHUserAuthServer(SSHService):
         self.user = None
         self.nextService = None
         self.method = b""
+        self.hasTried = False
         self.authenticatedWith: list[bytes] = []
         self._budget = AttemptBudget(
             self.attemptsBeforeDisconnect, self.maxKeyQueries, self.maxRequests
@@ -311,6 +314,7 @@ class SSHUserAuthServer(SSHService):
         self.user = request.user
         self.nextService = request.service
         self.method = _plainMethod(request.method)
+        self.hasTried = self.hasTried or self.method != authentication.NONE
         context = AuthenticationContext(
             request, self.transport, self._factors, self._now().seconds()
         )
