@@ -234,6 +234,35 @@ class TestEscapes:
         screen.waitFor(r"connection to 127.0.0.1 closed")
 
 
+class TestKeystrokes:
+    """Keys that leave at an even beat, at a server that answers PING (sshd does from 9.5 on)."""
+
+    @pytest.fixture
+    def limpet(self, work: Workplace) -> Iterator[Host]:
+        with running(work, name="limpet") as host:
+            yield host
+
+    @pytest.mark.parametrize("timing", ["yes", "interval:200", "no"])
+    def test_what_is_typed_arrives(self, limpet: Host, tmp_path: Path, timing: str) -> None:
+        with openScreen(tmp_path, environment(limpet)) as screen:
+            logIn(screen, limpet, "-o", f"ObscureKeystrokeTiming={timing}")
+            screen.waitFor(PROMPT)
+            for word in ("one", "two", "three"):
+                screen.type("echo said ", *word, "Enter")
+                screen.waitFor(rf"^said {word}$")
+            screen.type("exit 5", "Enter")
+            assert screen.status() == 5
+            assert screen.isCooked()
+
+    def test_a_connection_is_ended(self, limpet: Host, tmp_path: Path) -> None:
+        with openScreen(tmp_path, environment(limpet)) as screen:
+            logIn(screen, limpet, "-o", "ObscureKeystrokeTiming=interval:1000")
+            screen.waitFor(PROMPT)
+            screen.type("Enter", "~.")
+            assert screen.status() == 255
+            assert screen.isCooked()
+
+
 class TestEnds:
     def test_a_connection_that_drops(self, screen: Screen, sshd: Host, tmp_path: Path) -> None:
         """Cut on the way; the person is told, and has the terminal back."""

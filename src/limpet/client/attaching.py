@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from limpet.client.errors import shown
 from limpet.client.escapes import Escape, EscapeReader
+from limpet.client.keystrokes import CHAFF, KeystrokeTiming
 from limpet.client.stdio import StandardInput, StandardOutput
 from limpet.core.windows import GROWN_WINDOW
 from limpet.error import ConchError
@@ -259,6 +260,7 @@ class AttachedSession(AttachedChannel):
         escapes: Takes the escapes out of what is typed; None for an input that has none.
         onEscape: Is told of each escape.
         onTerminalRefused: Is told that the server gives no terminal.
+        beatSeconds: The beat at which keys leave, `limpet.client.keystrokes`; 0 for none.
 
     Attributes:
         status: The exit status, once the server has said it.
@@ -278,6 +280,7 @@ class AttachedSession(AttachedChannel):
         escapes: EscapeReader | None = None,
         onEscape: Callable[[Escape], object] | None = None,
         onTerminalRefused: Callable[[], object] | None = None,
+        beatSeconds: float = 0.0,
     ) -> None:
         super().__init__(reactor, tell, descriptors)
         self.request = request
@@ -288,6 +291,8 @@ class AttachedSession(AttachedChannel):
         self._onEscape = onEscape
         self._onTerminalRefused = onTerminalRefused
         self._isHeld = False
+        self._beatSeconds = beatSeconds
+        self._keys: KeystrokeTiming | None = None
 
     def channelOpen(self, specificData: bytes) -> None:
         """Ask for everything at once, and do not wait for the answers: they come in order."""
@@ -302,6 +307,12 @@ class AttachedSession(AttachedChannel):
             send(self, b"env", Environment(name, value).encode())
         body = b"" if request.kind == b"shell" else Command(request.command).encode()
         send(self, request.kind, body, wantReply=1).addErrback(self._refused)
+        transport = self.conn.transport
+        hasPing = getattr(transport, "peerExtensions", {}).get(b"ping@openssh.com") == b"0"
+        if self._beatSeconds and hasPing and request.term is not None:
+            self._keys = KeystrokeTiming(
+                self._reactor, self.write, lambda: transport.sendPing(CHAFF), self._beatSeconds
+            )
         self.start()
 
     def _terminalRefused(self, failure: Failure) -> None:
@@ -332,11 +343,34 @@ class AttachedSession(AttachedChannel):
             return
         for found in self._escapes.feed(data):
             if isinstance(found, bytes):
-                self.write(found)
+                if self._keys is not None:
+                    self._keys.typed(found)
+                else:
+                    self.write(found)
             elif self._onEscape is not None:
+                self._flushKeys()
                 self._onEscape(found)
         if self.bufferedBytes > MAX_TYPED and self._stdin is not None:
             self._stdin.pauseProducing()
+
+    def _flushKeys(self) -> None:
+        if self._keys is not None:
+            self._keys.flush()
+
+    def inputFinished(self) -> None:
+        self._flushKeys()
+        super().inputFinished()
+
+    def closed(self) -> None:
+        if self._keys is not None:
+            self._keys.stop()
+        super().closed()
+
+    def cut(self) -> None:
+        """End at once, whatever waits."""
+        if self._keys is not None:
+            self._keys.stop()
+        super().cut()
 
     def startWriting(self) -> None:
         if self._escapes is not None and self._stdin is not None and not self._isHeld:

@@ -228,6 +228,7 @@ class ClientConfig:
     updateHostKeys: str = "no"
     fingerprintHash: str = "sha256"
     visualHostKey: bool = False
+    keystrokeMilliseconds: int = 20
     # Who we are
     identityFiles: list[str] = field(default_factory=list)
     identityFilesGiven: bool = False
@@ -775,6 +776,7 @@ class _Builder:
             updateHostKeys=get("updatehostkeys", "no"),
             fingerprintHash=get("fingerprinthash", "sha256"),
             visualHostKey=get("visualhostkey", False),
+            keystrokeMilliseconds=get("obscurekeystroketiming", 20),
             identityFiles=self._identities(),
             identityFilesGiven="identityfile" in self._settings.values,
             certificateFiles=self._paths(self._settings.all("certificatefile"), "certificatefile"),

@@ -448,6 +448,7 @@ class Login:
             self._escapes,
             self._escaped,
             self._restore,
+            self._config.keystrokeMilliseconds / 1000 if hasTerminal else 0.0,
         )
         if self._connection is not None and request.term is not None:
             self._connection.markPackets(atTerminal=True)

@@ -376,6 +376,55 @@ class TestTyping:
         bench.driver.until(lambda: bench.sentData() == b"ls\rpwd\r~\r")
         assert escapes == [Escape.HELP]
 
+    def atABeat(self, bench: Bench, seconds: float, **more: Any) -> list[bytes]:
+        """A session whose keys leave at a beat; returns the PINGs that the server gets."""
+        pings: list[bytes] = []
+        transport: Any = bench.transport
+        transport.peerExtensions = {b"ping@openssh.com": b"0"}
+        transport.sendPing = pings.append
+        bench.open(SessionRequest(term=b"x"), escapes=EscapeReader(), beatSeconds=seconds, **more)
+        return pings
+
+    def test_keys_leave_at_a_beat_and_chaff_after_them(self, bench: Bench) -> None:
+        pings = self.atABeat(bench, 0.001)
+        os.write(bench.keyboard, b"k")
+        bench.driver.until(lambda: len(pings) > 3)
+        assert bench.sentData() == b"k"
+        bench.end()
+        count = len(pings)
+        bench.result()
+        assert not bench.driver.reactor.getDelayedCalls()
+        assert len(pings) == count
+
+    def test_keys_wait_for_no_beat_where_something_follows(self, bench: Bench) -> None:
+        escapes: list[Escape] = []
+        self.atABeat(bench, 600.0, onEscape=escapes.append)
+        os.write(bench.keyboard, b"ls\r~?")
+        bench.driver.until(lambda: escapes)
+        assert bench.sentData() == b"ls\r"
+        os.write(bench.keyboard, b"exit\r")
+        os.close(bench.keyboard)
+        bench.driver.until(lambda: bench.transport.packets[-1][0] == MSG_CHANNEL_EOF)
+        assert bench.sentData() == b"ls\rexit\r"
+        bench.keyboard = os.open(os.devnull, os.O_RDONLY)
+
+    @pytest.mark.parametrize("extensions", [{}, {b"ping@openssh.com": b"1"}])
+    def test_a_server_that_knows_no_ping_gets_keys_at_once(
+        self, bench: Bench, extensions: dict[bytes, bytes]
+    ) -> None:
+        transport: Any = bench.transport
+        transport.peerExtensions = extensions
+        bench.open(SessionRequest(term=b"x"), escapes=EscapeReader(), beatSeconds=600.0)
+        os.write(bench.keyboard, b"k")
+        bench.driver.until(lambda: bench.sentData() == b"k")
+
+    def test_no_terminal_no_beat(self, bench: Bench) -> None:
+        transport: Any = bench.transport
+        transport.peerExtensions = {b"ping@openssh.com": b"0"}
+        bench.open(escapes=EscapeReader(), beatSeconds=600.0)
+        os.write(bench.keyboard, b"k")
+        bench.driver.until(lambda: bench.sentData() == b"k")
+
     def test_they_are_seen_while_the_server_takes_nothing(self, bench: Bench) -> None:
         escapes: list[Escape] = []
         bench.open(

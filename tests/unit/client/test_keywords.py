@@ -105,7 +105,7 @@ SAMPLES = {
     "GSSAPIKeyExchange": "yes",
     "HostbasedAuthentication": "yes",
     "LogVerbose": "kex.c:*:1000",
-    "ObscureKeystrokeTiming": "yes",
+    "ObscureKeystrokeTiming": "no",
     "PKCS11Provider": "/lib/x.so",
     "SecurityKeyProvider": "/lib/x.so",
     "Tunnel": "ethernet",

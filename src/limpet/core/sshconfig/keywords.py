@@ -253,6 +253,7 @@ KEYWORDS: dict[str, Keyword] = _table(
     Keyword("LocalCommand", _rest, takesRest=True),
     Keyword("ChannelTimeout", values.noneOrMany(values.channelTimeout)),
     Keyword("LogLevel", one(_level)),
+    Keyword("ObscureKeystrokeTiming", _keystrokes),
     Keyword("WarnWeakCrypto", _weakCrypto),
     # ── Forwarding ──
     Keyword("LocalForward", values.forward(remote=False), accumulates=True),
@@ -281,7 +282,6 @@ KEYWORDS: dict[str, Keyword] = _table(
     _comfort("GSSAPIAuthentication", _flag, *_OFF),
     _comfort("GSSAPIKeyExchange", _flag, *_OFF),
     _comfort("LogVerbose", _texts, "none"),
-    _comfort("ObscureKeystrokeTiming", _keystrokes, *_OFF),
     _comfort("SecurityKeyProvider", _text),
     # ── What is about something that another keyword or letter would turn on ──
     _idle("EnableSSHKeysign", _flag),

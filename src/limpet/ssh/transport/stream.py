@@ -703,6 +703,13 @@ class MessageTransport(protocol.Protocol):
         reader.end()
         self.sendPacket(MSG_PONG, _string(data))
 
+    def sendPing(self, data: bytes = b"") -> None:
+        """Send a PING that the peer answers by a PONG with the same data.
+
+        Only to one whose MSG_EXT_INFO names `ping@openssh.com` with the value "0".
+        """
+        self.sendPacket(MSG_PING, _string(data))
+
     def ssh_PONG(self, packet: bytes) -> None:
         """PONG: an answer to a PING of ours, a sign of life and no more."""
 
