@@ -60,12 +60,14 @@ class _Match(NamedTuple):
         restrictions: What a login with it still allows.
         requireUserPresence: Whether a security key has to have been touched.
         requireUserVerification: Whether a security key has to have checked its user.
+        authority: The blob of what signed the certificate; None without one.
     """
 
     key: Key
     restrictions: Restrictions
     requireUserPresence: bool
     requireUserVerification: bool
+    authority: bytes | None = None
 
 
 @implementer(ICredentialsChecker)
@@ -122,7 +124,11 @@ class SSHPublicKeyChecker:
         """Why a key must not be used that would let the user in; None where nothing is known."""
         if any(revocations.isRevoked(blob) for revocations in self._revocations):
             return "it is revoked, or what signed it, or it cannot be known whether it is"
-        return _weakness(match.key.blob())
+        weakness = _weakness(match.key.blob())
+        if weakness is None and match.authority is not None:
+            weakness = _weakness(match.authority)
+            return None if weakness is None else f"what signed it is {weakness}"
+        return weakness
 
     def _find(self, keys: Iterable[Any], credentials: Any) -> _Match | None:
         """The first of the user's keys that these credentials fit and that may be used."""
@@ -133,6 +139,9 @@ class SSHPublicKeyChecker:
                 certificate = Certificate(blob)
         except BadKeyError:
             return None
+        # What an entry has to hold: the key itself, or the one that signed the certificate.
+        isCertified = certificate is not None
+        wanted = blob if certificate is None else certificate.authority.blob()
         context = getattr(credentials, "context", None)
         address = context.peerHost if context is not None else None
         now = self._now()
@@ -141,7 +150,9 @@ class SSHPublicKeyChecker:
             if count == MAX_KEYS:
                 break
             entry = _entry(key)
-            if entry.options.fromPatterns and (certificate is not None or entry.keyBlob == blob):
+            if entry.options.isAuthority != isCertified or entry.keyBlob != wanted:
+                continue
+            if entry.options.fromPatterns:
                 addressLists += 1
                 if addressLists > MAX_ADDRESS_LISTS:
                     break
@@ -173,7 +184,7 @@ def _weakness(blob: bytes) -> str | None:
 
 
 def _byKey(entry: AuthorizedKey, blob: bytes, address: str | None, now: float) -> _Match | None:
-    if entry.options.isAuthority or entry.keyBlob != blob or entry.check(address, now):
+    if entry.check(address, now):
         return None
     try:
         key = _publicKey(blob)
@@ -196,7 +207,7 @@ def _byCertificate(
     now: float,
 ) -> _Match | None:
     options: KeyOptions = entry.options
-    if not options.isAuthority or entry.check(address, now):
+    if entry.check(address, now):
         return None
     try:
         grant = certificate.checkUser(
@@ -222,6 +233,7 @@ def _byCertificate(
         # Both have to do without the touch, one is enough to ask for more.
         options.requireUserPresence or grant.requireUserPresence,
         options.requireUserVerification or grant.requireUserVerification,
+        entry.keyBlob,
     )
 
 

@@ -165,6 +165,19 @@ def test_D13_aKeyThatCanBeComputedLetsNobodyIn(monkeypatch: pytest.MonkeyPatch) 
     assert outcome(checker(key.public()), credentials(key, signed=False)) is UnauthorizedLogin
 
 
+def test_D13_norDoesACertificateWhoseAuthorityCanBeComputed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subject, weak, strong = (Key.generate("ed25519") for _ in range(3))
+    monkeypatch.setattr(
+        publickeys, "weaknessOf", lambda blob: "weak" if blob == weak.blob() else None
+    )
+    for signer, expected in ((strong, b"alice"), (weak, UnauthorizedLogin)):
+        blob = makeCertificate(subject, signer)
+        shown = credentials(subject, blob=blob, algorithm=CERTIFICATE)
+        assert outcome(checker(entry(signer, isAuthority=True)), shown) == expected
+
+
 def test_firstUsableEntryCounts() -> None:
     first = entry(fromPatterns=(b"10.0.0.0/8",))
     second = entry(restrictions=Restrictions(allowPty=False))
@@ -180,6 +193,18 @@ def test_addressesAreComparedOnlySoOften() -> None:
     some = [*others, *[elsewhere] * MAX_ADDRESS_LISTS, entry()]
     assert outcome(checker(*some), credentials()) == b"alice"
     assert outcome(checker(elsewhere, *some), credentials()) is UnauthorizedLogin
+
+
+def test_addressesOfOtherKeysAreNotComparedWithACertificate() -> None:
+    subject, authority = Key.generate("ed25519"), entry(OTHER, isAuthority=True)
+    shown = credentials(subject, blob=makeCertificate(subject, OTHER), algorithm=CERTIFICATE)
+    for isAuthority in (False, True):
+        unrelated = entry(isAuthority=isAuthority, fromPatterns=(b"10.0.0.0/8",))
+        assert outcome(checker(*[unrelated] * 40, authority), shown) == b"alice"
+    elsewhere = entry(OTHER, isAuthority=True, fromPatterns=(b"10.0.0.0/8",))
+    some = [*[elsewhere] * MAX_ADDRESS_LISTS, authority]
+    assert outcome(checker(*some), shown) == b"alice"
+    assert outcome(checker(elsewhere, *some), shown) is UnauthorizedLogin
 
 
 @pytest.mark.parametrize("signed", [True, False])
