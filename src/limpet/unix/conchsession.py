@@ -60,7 +60,8 @@ class SSHSessionForUnixConchUser:
     def __init__(self, avatar: Any, reactor: Any = None) -> None:
         transport = getattr(getattr(avatar, "conn", None), "transport", None)
         restrictions = getattr(transport, "restrictions", None)
-        if restrictions not in (None, UNRESTRICTED) and avatar.obeysRestrictions:
+        isRestricted = restrictions not in (None, UNRESTRICTED)
+        if isRestricted and getattr(avatar, "obeysRestrictions", False):
             raise ConchError("the key of this login is restricted, which these sessions ignore")
         self._reactor = getReactor() if reactor is None else reactor
         self.avatar = avatar

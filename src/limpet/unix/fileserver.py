@@ -128,10 +128,12 @@ def spawnFileServer(
             start_new_session=True,
             umask=UMASK,
         )
-    except OSError as failure:
+    except (OSError, ValueError) as failure:
+        # ValueError is what an argument that no process can be given comes to, by a NUL.
         for fd in fds:
             os.close(fd)
-        raise SpawnFailed(f"the sftp worker: {failure.strerror}") from failure
+        reason = getattr(failure, "strerror", None) or failure
+        raise SpawnFailed(f"the sftp worker: {reason}") from failure
     os.close(stdinRead)
     os.close(stdoutWrite)
     return ChildProcess(reactor, proto, process, stdinWrite, {1: stdoutRead}, gatherer=gatherer)

@@ -65,7 +65,7 @@ def parseInternalSftp(command: bytes) -> FileServerOptions | None:
 
     As with OpenSSH, words end at spaces, and there are no quotes.
     """
-    if not isInternalSftp(command):
+    if not isInternalSftp(command) or b"\0" in command:
         return None
     words = os.fsdecode(command).split()[1:]
     try:

@@ -222,6 +222,10 @@ class TestRestrictions:
         # The connection does it for these.
         SSHSessionForUnixConchUser(self.avatar(False, forced), reactor)
 
+    def test_anAvatarThatSaysNothingLeavesItToItsConnection(self, reactor: Spawner) -> None:
+        connection = self.avatar(False, Restrictions(forcedCommand=b"true")).conn
+        SSHSessionForUnixConchUser(SimpleNamespace(conn=connection), reactor)
+
     @pytest.mark.parametrize("restrictions", [None, UNRESTRICTED])
     def test_withoutAny(self, reactor: Spawner, restrictions: Restrictions | None) -> None:
         SSHSessionForUnixConchUser(self.avatar(True, restrictions), reactor)

@@ -11,9 +11,11 @@ import pytest
 from limpet.error import ConchError
 from limpet.unix import fileserver
 from limpet.unix.accounts import Account, NotPermitted
-from limpet.unix.fileserver import FilePolicy, rootFor, workerOptions
+from limpet.unix.fileserver import FilePolicy, rootFor, spawnFileServer, workerOptions
 from limpet.unix.internalsftp import FileServerOptions
 from limpet.unix.session import SessionPolicy, UnixSession
+from limpet.unix.spawning import SpawnFailed
+from tests.descriptors import openDescriptors
 
 USER = Account("joe", 1234, 1234, (1234, 50), "/home/joe", "/bin/sh")
 
@@ -73,6 +75,14 @@ def test_the_environment_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "x")
     monkeypatch.setenv("TZ", "UTC")
     assert set(fileserver._environment()) == {"LC_ALL", "PATH", "TZ"}
+
+
+def test_what_cannot_be_an_argument_leaves_no_descriptor_behind() -> None:
+    """A NUL, as a certificate of a user's own authority may force by `internal-sftp -d`."""
+    before = openDescriptors()
+    with pytest.raises(SpawnFailed):
+        spawnFileServer(None, None, {"start": "/a\0b"})
+    assert openDescriptors() == before
 
 
 class FakeAvatar:

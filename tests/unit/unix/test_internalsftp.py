@@ -58,6 +58,7 @@ def test_what_is_allowed_leaves_out_what_is_denied() -> None:
         b"/srv",
         b"-- -R",
         b'-d "/srv"x y',
+        b"-d /a\0b",
     ],
 )
 def test_what_cannot_be_obeyed_leaves_no_files(options: bytes) -> None:
