@@ -122,7 +122,7 @@ class RevokedKeysFile:
         if _Version.of(before) != _Version.of(after):
             return
         self._list = self._parse(data)
-        isSettled = self._now() - after.st_mtime >= SETTLED_SECONDS
+        isSettled = self._now() - after.st_ctime >= SETTLED_SECONDS
         self._version = _Version.of(after) if isSettled else None
 
     def _readAll(self, descriptor: int) -> bytes:
