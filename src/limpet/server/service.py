@@ -139,9 +139,11 @@ class Server:
         if self._reload is None or self._isOver:
             return
         self._supervisor.reloading()
-        self._takeOver(self._reload)
-        # Whether it did, is in the log; connections are taken as before.
-        self._supervisor.ready()
+        try:
+            self._takeOver(self._reload)
+        finally:
+            # Whether it did, is in the log; connections are taken as before.
+            self._supervisor.ready()
 
     def _takeOver(self, reload: Callable[[], Settings]) -> None:
         try:

@@ -216,7 +216,8 @@ def _read(path: Path, filesOnly: bool) -> dict[str, Any]:
         raise SettingsError(f"{path}: larger than {MAX_FILE_SIZE} bytes")
     try:
         table = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as failure:
+    except (ValueError, RecursionError) as failure:
+        # Besides what is no TOML: a number of thousands of digits, lists in thousands of lists.
         raise SettingsError(f"{path}: not TOML: {failure}") from None
     values = {}
     for name, value in table.items():
@@ -226,7 +227,7 @@ def _read(path: Path, filesOnly: bool) -> dict[str, Any]:
         kind = type(field.default)
         try:
             values[field.name] = _KINDS[kind](value)
-        except TypeError as failure:
+        except (TypeError, OverflowError) as failure:
             raise SettingsError(f"{path}: {name}: {failure}") from None
     return values
 

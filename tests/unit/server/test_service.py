@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from limpet.server.service import (
     revocationsOf,
 )
 from limpet.server.settings import Address, Settings, SettingsError
+from limpet.server.supervisor import Supervisor
 from limpet.ssh.keys import Key
 from tests.keymaking import makeKey
 from tests.unit.core.test_keyblocklist import listOf
@@ -51,6 +53,20 @@ class FakeConnection:
         self.said.append((reason, text))
         if self.leaves:
             self.server.factory.connections.discard(self)
+
+
+class Manager(Supervisor):
+    """Remembers what it is told."""
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__({})
+        self.told = told
+
+    def ready(self, status: str = "") -> None:
+        self.told.append("ready")
+
+    def reloading(self) -> None:
+        self.told.append("reloading")
 
 
 class FakeChild:
@@ -175,6 +191,14 @@ class TestReload:
         rig.next = Settings(hostKeys=("/nonexistent",)) if bad == "a key" else bad
         rig.server.reload()
         assert (rig.server.factory.settings, rig.server.hostKeys, rig.server.portal) == before
+
+    def test_theManagerIsToldOfItsEndAlsoWhereItFails(self, rig: Rig) -> None:
+        told: list[str] = []
+        rig.server._supervisor = Manager(told)
+        for rig.next in (Settings(listen=HERE), SettingsError("bad"), RuntimeError("a fault")):
+            with suppress(RuntimeError):
+                rig.server.reload()
+        assert told == ["reloading", "ready"] * 3
 
     def test_afterTheEndThereIsNone(self, rig: Rig) -> None:
         rig.server.stop()

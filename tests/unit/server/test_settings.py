@@ -120,6 +120,9 @@ def test_aFileAndTheCommandLineOverIt(tmp_path: Path) -> None:
         ('revoked-keys = "a\\u0000b"', "revoked-keys"),
         ("[section]\nlisten = 'x'", "section"),
         ("listen = ", "not TOML"),
+        (f"max-sessions = {'9' * 5000}", "not TOML"),
+        (f"drain-seconds = {'9' * 400}", "drain-seconds"),
+        (f"listen = {'[' * 5000}", "not TOML"),
     ],
 )
 def test_whatIsNoSettingIsNamedWithItsFile(tmp_path: Path, text: str, named: str) -> None:
