@@ -183,7 +183,8 @@ class SSHSessionForUnixConchUser:
     def closed(self) -> None:
         """The channel is closed: the program is hung up. May be called again."""
         if self.pty is not None:
-            with suppress(ProcessExitedAlready):
+            # Not allowed is it for a program that has become root's (sudo), where we are not.
+            with suppress(ProcessExitedAlready, PermissionError):
                 self.pty.signalProcess("HUP")
             self.pty.loseConnection()
             if self.ptyTuple:

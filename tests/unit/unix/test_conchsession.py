@@ -201,6 +201,19 @@ class TestTheEnd:
         session.closed()
         assert session.pty.done[-1] == "loseConnection"
 
+    def test_oneThatHasBecomeAnotherUsers(
+        self, session: SSHSessionForUnixConchUser, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As by sudo, where the server is not root's: it may not be hung up, but hears the end."""
+
+        def refuse(name: str) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        session.execCommand(object(), b"sudo cat")
+        monkeypatch.setattr(session.pty, "signalProcess", refuse)
+        session.closed()
+        assert session.pty.done == ["loseConnection"]
+
     def test_beforeAProgram(self, session: SSHSessionForUnixConchUser) -> None:
         session.eofReceived()
         session.closed()
