@@ -28,6 +28,9 @@ HELLO_SECONDS = 10.0
 ALSO_TRUSTED = (0,)
 """Users beside our own who may have our descriptors: root has them anyway."""
 
+MAX_PROCESS = 2**31 - 1
+"""The highest number of a process that kill(2) takes."""
+
 _PEER_CREDENTIALS = struct.Struct("3i")
 
 
@@ -94,7 +97,11 @@ class Master:
 
     def process(self) -> int:
         """The number of the master's process."""
-        return self._ask(multiplexing.ALIVE, multiplexing.request(multiplexing.ALIVE_CHECK, 0))
+        number = self._ask(multiplexing.ALIVE, multiplexing.request(multiplexing.ALIVE_CHECK, 0))
+        if not 0 < number <= MAX_PROCESS:
+            # 0 would be this program's own group, to which signals are sent later.
+            raise SharingFailed(f"the master says that it is process {number}")
+        return number
 
     def terminate(self) -> None:
         """Have the master end, with all that it carries."""
@@ -152,7 +159,13 @@ class Master:
     def _begin(self, message: bytes, descriptors: Sequence[int]) -> int:
         self._send(self._numbered(message))
         for descriptor in descriptors:
-            socket.send_fds(self._connection, [b"\0"], [descriptor])
+            try:
+                socket.send_fds(self._connection, [b"\0"], [descriptor])
+            except (BrokenPipeError, ConnectionResetError):
+                raise MasterGone from None
+            except OSError as failure:
+                text = f"what it needs cannot be passed to the master: {failure.strerror}"
+                raise SharingFailed(text) from None
         return _demand(self._reply(), multiplexing.SESSION_OPENED).value
 
     def _ask(self, kind: int, message: bytes) -> int:
@@ -181,7 +194,7 @@ class Master:
     def _send(self, message: bytes) -> None:
         try:
             self._connection.sendall(NS(message))
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             raise MasterGone from None
 
     def _receive(self) -> bytes:

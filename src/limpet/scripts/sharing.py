@@ -20,6 +20,8 @@ from limpet.core.multiplexing import NO_ESCAPE, SessionWish
 from limpet.scripts.messages import Loudness, Messages
 from limpet.scripts.sshoptions import Invocation
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class _Ended(BaseException):
     """A signal wants us to end."""
@@ -63,6 +65,7 @@ def runShared(config: ClientConfig, invocation: Invocation, messages: Messages) 
         return None
     if invocation.forwardTo is None and config.sessionType == "none":
         return None
+    master: Master | None = None
     try:
         master = Master.at(path, config.connectTimeout)
         if master is None:
@@ -84,6 +87,8 @@ def runShared(config: ClientConfig, invocation: Invocation, messages: Messages) 
         if terminal is not None:
             messages.say(f"the shared connection to {config.host} is closed")
     except SharingFailed as failure:
+        if master is not None:
+            master.close()
         messages.say(f"{failure}; connecting without it")
         return None
     # A status that a process cannot have must not turn into success.
@@ -96,6 +101,9 @@ def _waited(
     """Wait for the end; meanwhile the terminal is the program's, far away."""
 
     def ended(*ignored: object) -> None:
+        # A second one must not interrupt what puts the terminal back.
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_IGN)
         raise _Ended
 
     def resized(*ignored: object) -> None:
@@ -108,15 +116,19 @@ def _waited(
             terminal.restore()
         messages.isRaw = False
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, ended)
-    signal.signal(signal.SIGWINCH, resized)
     try:
+        for number in _ENDING:
+            signal.signal(number, ended)
+        signal.signal(signal.SIGWINCH, resized)
         if terminal is not None:
             terminal.enter()
             messages.isRaw = True
         return master.wait(session, restore)
     except _Ended:
+        return OWN_FAILURE
+    except SharingFailed as failure:
+        # Too late for a connection of our own: the program would run twice.
+        messages.say(str(failure))
         return OWN_FAILURE
     finally:
         restore()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,6 +88,23 @@ class TestRequests:
         served = Served()
         served.master.terminate()
         assert served.heard().endswith(NS(multiplexing.request(multiplexing.TERMINATE, 1)))
+
+    def test_one_that_ends_before_it_is_asked_is_gone(self) -> None:
+        served = Served()
+        served.theirs.close()
+        with pytest.raises(SharingFailed, match="is gone"):
+            served.master.process()
+
+    def test_one_that_ends_before_it_has_the_descriptors_is_gone(self) -> None:
+        served = Served()
+
+        class Late(list[int]):
+            def __iter__(self) -> Iterator[int]:
+                served.theirs.close()
+                return super().__iter__()
+
+        with pytest.raises(SharingFailed, match="is gone"):
+            served.master.openSession(SessionWish(), Late([0]))
 
 
 class TestAnswers:
