@@ -140,6 +140,12 @@ def parseAddress(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address 
     return parsed
 
 
+def plainAddress(address: str) -> str:
+    """`address`; the IPv4 address, where it is one in IPv6's clothes."""
+    parsed = parseAddress(address) if address.startswith("::") else None
+    return str(parsed) if parsed is not None and parsed.version == 4 else address
+
+
 def _network(text: bytes) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     if not text.isascii():
         return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from limpet._logger import ClassLogger
 from limpet.core.negotiation import PROFILES
-from limpet.core.patterns import canonicalNetwork, matchAddressList
+from limpet.core.patterns import canonicalNetwork, matchAddressList, plainAddress
 from limpet.server.limits import (
     FAILED_SECONDS,
     LATE_SECONDS,
@@ -57,7 +57,7 @@ class ServeTransport(SSHServerTransport):
     def makeConnection(self, transport: Any) -> None:
         """Take the transport, and keep the peer's name for when it is gone."""
         peer = transport.getPeer()
-        self._peerHost = str(getattr(peer, "host", ""))
+        self._peerHost = plainAddress(str(getattr(peer, "host", "")))
         self._peerName = f"{self._peerHost or '?'}:{getattr(peer, 'port', '?')}"
         # Our identification and our KEXINIT leave in one segment.
         with gathered(transport):
@@ -146,7 +146,7 @@ class ServeFactory(SSHFactory):
 
     def buildProtocol(self, addr: Any) -> Any:
         """The transport of one connection; None for one that is not taken."""
-        host = getattr(addr, "host", "")
+        host = plainAddress(str(getattr(addr, "host", "")))
         if self.isClosing:
             return None
         if not self._isExempt(host):

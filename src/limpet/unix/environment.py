@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from limpet.core.patterns import plainAddress
 from limpet.unix.accounts import Account
 
 CLIENT_VARIABLES: tuple[bytes, ...] = (b"LANG", b"LC_*", b"TERM", b"GIT_PROTOCOL")
@@ -72,8 +73,8 @@ def connectionEnvironment(peer: object, host: object) -> dict[bytes, bytes]:
         host: The server's own address.
     """
     try:
-        client = (str(peer.host), str(int(peer.port)))  # type: ignore[attr-defined]
-        server = (str(host.host), str(int(host.port)))  # type: ignore[attr-defined]
+        client = (plainAddress(str(peer.host)), str(int(peer.port)))  # type: ignore[attr-defined]
+        server = (plainAddress(str(host.host)), str(int(host.port)))  # type: ignore[attr-defined]
     except (AttributeError, TypeError, ValueError):
         return {}
     return {

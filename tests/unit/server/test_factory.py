@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.cred.portal import Portal
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.python.failure import Failure
@@ -31,7 +31,7 @@ class Rig:
         self.factory = ServeFactory(self.clock, self.settings, {KEY.sshType(): KEY}, self.portal)
         self.factory.doStart()  # type: ignore[no-untyped-call]
 
-    def connect(self, peer: IPv4Address = PEER) -> ServeTransport | None:
+    def connect(self, peer: IPv4Address | IPv6Address = PEER) -> ServeTransport | None:
         protocol: ServeTransport | None = self.factory.buildProtocol(peer)
         if protocol is not None:
             transport: Any = StringTransportWithDisconnection(peerAddress=peer)
@@ -190,6 +190,13 @@ class TestPenalties:
             assert connection is not None
             lost(connection)
         assert len(rig.factory.penalties) == 0
+
+
+def test_theLogHasAnAddressWithoutIPv6sClothes() -> None:
+    """As a socket of a service manager's gives it, which takes both kinds."""
+    for given, shown in (("::ffff:192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::1")):
+        connection: Any = Rig().connect(IPv6Address("TCP", given, 40000))
+        assert connection.logPrefix() == f"{shown}:40000"
 
 
 def test_noneIsTakenWhileClosing() -> None:

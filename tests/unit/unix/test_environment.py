@@ -93,5 +93,11 @@ def test_addressesOfTheConnection() -> None:
     }
     six = IPv6Address("TCP", "2001:db8::1", 40000)
     assert b"2001:db8::1 40000" in connectionEnvironment(six, host)[b"SSH_CLIENT"]
+    dressed = [
+        IPv6Address("TCP", f"::ffff:{address.host}", address.port) for address in (peer, host)
+    ]
+    assert connectionEnvironment(*dressed) == connectionEnvironment(peer, host)
+    scoped = IPv6Address("TCP", "fe80::1%eth0", 40000)
+    assert b"fe80::1%eth0 40000" in connectionEnvironment(scoped, host)[b"SSH_CLIENT"]
     assert connectionEnvironment(UNIXAddress(b"/x"), host) == {}
     assert connectionEnvironment(None, None) == {}
