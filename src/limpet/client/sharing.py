@@ -31,6 +31,7 @@ ALSO_TRUSTED = (0,)
 MAX_PROCESS = 2**31 - 1
 """The highest number of a process that kill(2) takes."""
 
+_TIME = struct.Struct("@ll")
 _PEER_CREDENTIALS = struct.Struct("3i")
 
 
@@ -74,16 +75,21 @@ class Master:
             SharingFailed: Something is there that is no master of ours.
         """
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        seconds = timeoutSeconds or HELLO_SECONDS
         try:
+            # The queue of a master that is stopped may be full. With a timeout of Python's there
+            # would be no waiting for a place in it at all.
+            _limitSending(connection, seconds)
             connection.connect(path)
+            _limitSending(connection, 0)
             _checkOwner(connection, path)
-            return cls(connection, timeoutSeconds or HELLO_SECONDS)
+            return cls(connection, seconds)
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
             connection.close()
             return None
         except OSError as failure:
             connection.close()
-            why = failure.strerror or ("no answer in time" if _isTimeout(failure) else str(failure))
+            why = "no answer in time" if _isTimeout(failure) else failure.strerror or str(failure)
             raise SharingFailed(f"the master at {path}: {why}") from None
         except SharingFailed as failure:
             connection.close()
@@ -224,6 +230,12 @@ def _demand(reply: Reply, kind: int) -> Reply:
 
 def _isTimeout(failure: OSError) -> bool:
     return isinstance(failure, TimeoutError) or failure.errno == errno.EAGAIN
+
+
+def _limitSending(connection: socket.socket, seconds: float) -> None:
+    """Bound how long the system lets a connection wait to connect or to send; 0 for no bound."""
+    whole, part = divmod(round(seconds * 1_000_000), 1_000_000)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIME.pack(whole, part))
 
 
 def _checkOwner(connection: socket.socket, path: str) -> None:

@@ -182,6 +182,15 @@ class TestWhoListens:
         with pytest.raises(SharingFailed, match="in time|timed out"):
             self.at(tmp_path / "s", serve)
 
+    def test_one_that_takes_no_more_clients(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "s")
+        with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+            listener.bind(path)
+            listener.listen(0)
+            first.connect(path)
+            with pytest.raises(SharingFailed, match="no answer in time"):
+                Master.at(path, 0.2)
+
     def test_somebody_elses_is_not_used(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
