@@ -426,7 +426,7 @@ class LocalTarget:
         for _, _, written in queue:
             written.callback(result)
         if not self._busy and self._isAbandoned:
-            self._close()
+            self._giveUp()
         if not self._busy:
             waiting, self._whenIdle = self._whenIdle, []
             for idle in waiting:
@@ -489,7 +489,7 @@ class LocalTarget:
             # A pipe's reader may never go on: the thread that waits for it closes it, if any.
             self._isAbandoned = True
             if not self._busy:
-                self._close()
+                self._giveUp()
             return False
         await self._untilIdle()
         try:
@@ -505,11 +505,18 @@ class LocalTarget:
                     os.unlink(self._temporary, dir_fd=parent)
         except OSError:
             kept = False  # what made it fail may keep it from being tidied up, too
-        self._close()
+        self._giveUp()
         self._leaveTree()
         return kept
 
     def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            # Where it fails, as on NFS, it is closed all the same: a second time would close what
+            # somebody else has opened since.
+            os.close(descriptor)
+
+    def _giveUp(self) -> None:
+        """Close it where something else went wrong, which is what is told."""
+        with suppress(OSError):
+            self._close()

@@ -603,6 +603,32 @@ class TestLocalFaults:
         server.result(server.files().get("f", tmp_path / "f"))
         assert (tmp_path / "f").read_bytes() == DATA
 
+    @pytest.mark.parametrize("isFull", [False, True])
+    def test_a_disk_that_tells_at_the_end_only(
+        self, isFull: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As NFS does, whose close(2) releases the descriptor and fails; once is enough."""
+
+        def closing(descriptor: int) -> None:
+            isFile = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            close(descriptor)
+            if isFile:
+                raise OSError(122, "Disk quota exceeded")
+
+        def full(descriptor: int, views: list[memoryview], offset: int) -> int:
+            raise OSError(28, "No space left on device")
+
+        server = MemoryServer({"f": DATA})
+        close = os.close
+        with sameDescriptors(), monkeypatch.context() as patched:
+            patched.setattr(os, "close", closing)
+            if isFull:
+                patched.setattr(os, "pwritev", full)
+            problems = problemsOf(server, server.files().get("f", tmp_path / "f"))
+        why = "No space left on device" if isFull else "Disk quota exceeded"
+        assert problems == [f"{tmp_path}/f: cannot be written: {why}"]
+        assert list(tmp_path.iterdir()) == []
+
     def test_a_slow_disk_is_written_to_by_threads_from_then_on(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
