@@ -80,6 +80,7 @@ class SSHSession(SSHChannel):
         self.session: Any = None
         self._earlyInput = OutboundBuffer()
         self._inputWaits = False
+        self._outputUnwanted = False
         self._environmentCount = 0
         self._environmentBytes = 0
 
@@ -180,6 +181,8 @@ class SSHSession(SSHChannel):
         if not self.areWriting:
             # It wrote more than can go out before we knew whom to pause.
             self.stopWriting()
+        if self._outputUnwanted:
+            program.outputUnwanted()
         if self.inputEnded:
             # Behind what came before the program; there was nobody to tell then.
             self.eofReceived()
@@ -289,6 +292,7 @@ class SSHSession(SSHChannel):
         """
         self._outbound.clear()
         self.write = self._writeNothing  # type: ignore[method-assign]
+        self._outputUnwanted = True
         if isinstance(self.client, SSHSessionProcessProtocol):
             self.client.outputUnwanted()
         self._resumeOutput()

@@ -369,6 +369,18 @@ class TestTheEndOfReading(Base):
         self.child.proto.outReceived(b"1")
         assert self.connection.transport.sent() == []
 
+    def test_a_program_that_comes_after_it_is_told(self) -> None:
+        user = User()
+        other = opened(
+            self.connection, SSHSession(localWindow=20, avatar=user), channelType=b"session"
+        )
+        self.connection.ssh_CHANNEL_REQUEST(requestMessage(other.id, b"eow@openssh.com"))
+        closed: list[str] = []
+        Child.closeStdout = lambda child: closed.append("closeStdout")  # type: ignore[attr-defined]
+        self.addCleanup(delattr, Child, "closeStdout")
+        self.connection.ssh_CHANNEL_REQUEST(requestMessage(other.id, b"exec", NS(b"yes")))
+        assert closed == ["closeStdout"]
+
     def test_a_client_that_says_so_before_and_after_all(self) -> None:
         """Without a program, twice, and when the channel is closed."""
         other = opened(
