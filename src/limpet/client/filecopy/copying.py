@@ -411,8 +411,8 @@ class Copier:
                 solid = pump.solidUntil
             if isinstance(error, CopyProblem) and sink.error is None:
                 solid = None  # what is there is not what it should be
-            report.failed()
             isKept = await file.abandon(solid)
+            report.failed()
             if isinstance(error, CopyProblem):
                 problem = error
             elif sink.error is not None and not isinstance(error, LOST):

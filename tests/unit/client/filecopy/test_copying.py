@@ -629,6 +629,19 @@ class TestLocalFaults:
         assert problems == [f"{tmp_path}/f: cannot be written: {why}"]
         assert list(tmp_path.iterdir()) == []
 
+    def test_who_is_told_of_progress_and_always_fails_leaves_nothing_open(
+        self, tmp_path: Path
+    ) -> None:
+        def tell(progress: Progress) -> None:
+            raise OSError(32, "Broken pipe")
+
+        server = MemoryServer({"f": DATA})
+        with sameDescriptors():
+            problems = problemsOf(server, server.files().get("f", tmp_path / "f", progress=tell))
+        assert problems == ["f: Broken pipe"]
+        assert list(tmp_path.iterdir()) == []
+        assert server.openHandles == 0
+
     def test_a_slow_disk_is_written_to_by_threads_from_then_on(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
