@@ -16,6 +16,7 @@ from limpet.ssh.keys import Key
 from limpet.ssh.service import SSHService
 from limpet.ssh.transport import SSHClientTransport, SSHServerTransport
 from limpet.testing import Pair, Portions, randomPortions, singleBytes, whole
+from limpet.wire.fields import NS
 
 HOST_KEY = Key.generate("ed25519")
 
@@ -217,6 +218,16 @@ def test_rekeyByTime() -> None:
     pair.clock.advance(3601)
     pair.pump()
     assert pair.client._keysSince > old
+    assertWorks(pair)
+
+
+def test_aPingIsAnsweredByItsData(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = connected()
+    answers: list[bytes] = []
+    monkeypatch.setattr(pair.client, "ssh_PONG", answers.append)
+    pair.client.sendPing(b"a sign")
+    pair.pump()
+    assert answers == [NS(b"a sign")]
     assertWorks(pair)
 
 

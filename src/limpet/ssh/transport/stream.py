@@ -53,6 +53,7 @@ from limpet.ssh.transport.numbers import (
     MSG_DISCONNECT,
     MSG_EXT_INFO,
     MSG_IGNORE,
+    MSG_PING,
     MSG_PONG,
     MSG_UNIMPLEMENTED,
     messages,
