@@ -79,6 +79,9 @@ class Rule:
         # A path may have an @ in it; a user's name has no slash.
         if at and "/" in user:
             user, place = "", body
+        if body.startswith("!") or place.startswith("!"):
+            # No host's name has one, so that such a rule would exclude nothing.
+            raise BadRule(f"{text!r}: one ! stands at a rule's beginning, and none elsewhere")
         name = _bytes(user) or b"*"
         if place.startswith("/"):
             return cls(excludes, name, path=_bytes(place))
