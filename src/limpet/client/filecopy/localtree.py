@@ -265,6 +265,7 @@ class LocalTree:
         """What an earlier copy left: its part, or a file that is shorter than it should be."""
         parent, name = self._place(path)
         part = names.partName(name)
+        wasFinal = False
         status = _statusAt(part, parent)
         if status is not None and not stat.S_ISREG(status.st_mode):
             raise CopyProblem(self.shown(path), "its part is there already, and is no file")
@@ -273,6 +274,7 @@ class LocalTree:
                 text = f"it has {there.st_size} bytes, more than the {plan.size} to be copied"
                 raise CopyProblem(self.shown(path), f"cannot be resumed: {text}")
             os.rename(name, part, src_dir_fd=parent, dst_dir_fd=parent)
+            wasFinal = True
         flags = os.O_RDWR | os.O_CREAT | O_NOFOLLOW | O_CLOEXEC
         descriptor = os.open(part, flags, mode | 0o600, dir_fd=parent)
         size = os.fstat(descriptor).st_size
@@ -281,6 +283,7 @@ class LocalTree:
             size = 0
         target = LocalTarget(self, path, part, descriptor, size, self._offload)
         target.mode = mode
+        target.wasFinal = wasFinal
         return target
 
 
@@ -371,6 +374,9 @@ class LocalTarget:
         descriptor: The file.
         startsAt: How many bytes of it are there.
         offload: Where to run what blocks.
+
+    Attributes:
+        wasFinal: Whether the part is the file itself, which was there under its final name.
     """
 
     uncertain = 0
@@ -392,6 +398,7 @@ class LocalTarget:
         self._isAbandoned = False
         self._whenIdle: list[defer.Deferred[None]] = []
         self.startsAt = startsAt
+        self.wasFinal = False
         self.mode: int | None = None
         self.serial = not stat.S_ISREG(os.fstat(descriptor).st_mode)
 
@@ -455,7 +462,17 @@ class LocalTarget:
         return os.pwritev(self._descriptor, views, offset)
 
     async def restart(self) -> None:
-        os.ftruncate(self._descriptor, 0)
+        if self.wasFinal and self._temporary is not None:
+            # It is something else, and stays what it is until the copy is complete.
+            parent, name = self._tree._place(self._path)
+            os.rename(self._temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+            self.wasFinal = False
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
+            fresh = os.open(self._temporary, flags, 0o600, dir_fd=parent)
+            os.dup2(fresh, self._descriptor, inheritable=False)
+            os.close(fresh)
+        else:
+            os.ftruncate(self._descriptor, 0)
         self.startsAt = 0
 
     async def commit(self, size: int, attrs: Attrs, sync: bool) -> None:
@@ -495,8 +512,9 @@ class LocalTarget:
         try:
             if self._temporary is not None:
                 parent, name = self._tree._place(self._path)
-                if solidUntil:
-                    os.ftruncate(self._descriptor, solidUntil)
+                if solidUntil or self.wasFinal:
+                    if solidUntil:
+                        os.ftruncate(self._descriptor, solidUntil)
                     part = names.partName(name)
                     if part != self._temporary:
                         os.rename(self._temporary, part, src_dir_fd=parent, dst_dir_fd=parent)

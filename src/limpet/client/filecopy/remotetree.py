@@ -291,6 +291,7 @@ class RemoteTree:
     ) -> RemoteTarget:
         """What an earlier copy left: its part, or a file that is shorter than it should be."""
         part = partOf(whole)
+        wasFinal = False
         found = await self._existing(part)
         if found is not None and not isRegular(found):
             raise CopyProblem(whole, "its part is there already, and is no file")
@@ -300,7 +301,7 @@ class RemoteTree:
                 text = f"it has {size} bytes, more than the {plan.size} to be copied"
                 raise CopyProblem(whole, f"cannot be resumed: {text}")
             await self._client.renameFile(whole, part)
-            found = there
+            found, wasFinal = there, True
         size = 0 if found is None else found.get("size", 0)
         flags = sftp.FXF_READ | sftp.FXF_WRITE | sftp.FXF_CREAT
         if plan.size is not None and size > plan.size:
@@ -308,6 +309,7 @@ class RemoteTree:
         file = await self._client.openFile(part, flags, attrs)
         target = RemoteTarget(self, whole, part, file, size)
         target.mode = plan.mode if there is None else there.get("permissions", 0) & PERMISSION_BITS
+        target.wasFinal = wasFinal
         return target
 
 
@@ -360,6 +362,7 @@ class RemoteTarget:
     Attributes:
         mode: Permission bits to set at the end, or None.
         isDevice: Whether it is none that is replaced: its attributes stay as they are.
+        wasFinal: Whether the part is the file itself, which was there under its final name.
     """
 
     uncertain = PUT_UNDER_WAY
@@ -379,6 +382,7 @@ class RemoteTarget:
         self.startsAt = startsAt
         self.mode: int | None = None
         self.isDevice = False
+        self.wasFinal = False
         self._closed = False
 
     @property
@@ -403,7 +407,17 @@ class RemoteTarget:
         return defer.gatherResults(pieces, consumeErrors=True).addErrback(_firstError)
 
     async def restart(self) -> None:
-        await self.file.setAttrs({"size": 0})
+        if self.wasFinal and self._temporary is not None:
+            # It is something else, and stays what it is until the copy is complete.
+            self._closed = True
+            await self.file.close()
+            await self._client.renameFile(self._temporary, self._whole)
+            self.wasFinal = False
+            flags = sftp.FXF_READ | sftp.FXF_WRITE | sftp.FXF_CREAT | sftp.FXF_EXCL
+            self.file = await self._client.openFile(self._temporary, flags, {"permissions": 0o600})
+            self._closed = False
+        else:
+            await self.file.setAttrs({"size": 0})
         self.startsAt = 0
 
     async def commit(self, size: int, attrs: Attrs, sync: bool) -> None:
@@ -455,7 +469,7 @@ class RemoteTarget:
             await client.renameFile(temporary, whole)
 
     async def abandon(self, solidUntil: int | None) -> bool:
-        keep = self._temporary is not None and bool(solidUntil)
+        keep = self._temporary is not None and bool(solidUntil or self.wasFinal)
         try:
             if not self._closed:
                 self._closed = True

@@ -6,6 +6,7 @@ import os
 import random
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -810,6 +811,37 @@ class TestResuming:
         assert result.bytesMoved == 20_000
         server.result(files.put(tmp_path / "f", "g", resume=True))
         assert server.content("g") == DATA
+
+    @pytest.mark.parametrize("fault", [Cut(), FAILURE])
+    def test_what_is_something_else_stays_until_the_copy_is_complete(
+        self, tmp_path: Path, fault: Exception
+    ) -> None:
+        other = b"somebody's own file" * 100
+        part = ".f.limpet-part"
+        ends = set()
+        for number in range(1, 40):
+            directory = tmp_path / str(number)
+            directory.mkdir()
+            (directory / "f").write_bytes(other)
+            server = MemoryServer({"f": DATA})
+            server.hook = failingAt(number, fault)
+            with suppress(Exception):
+                server.result(server.files().get("f", directory / "f", resume=True))
+            there = contents(directory)
+            assert other in there.values() or there == {"f": DATA}
+            ends.add(there == {"f": DATA})
+
+            server = MemoryServer({"f": other})
+            server.hook = failingAt(number, fault)
+            (directory / "source").write_bytes(DATA)
+            with suppress(Exception):
+                server.result(server.files().put(directory / "source", "f", resume=True))
+            kept = {}
+            for name in ("f", part):
+                with suppress(KeyError):
+                    kept[name] = server.content(name)
+            assert other in kept.values() or kept == {"f": DATA}
+        assert ends == {True, False}
 
     def test_what_is_whole_already_moves_nothing(self, tmp_path: Path) -> None:
         server = MemoryServer({"f": DATA})
