@@ -74,7 +74,7 @@ def test_an_answer(driver: Driver, program: Program) -> None:
     ui = interface(driver, program, "/nonexistent")
     assert answerOf(driver, ui.ask(b"Pass$(word) of; `x` \x1b[2J: ", False)) == b"hunter2"
     assert program.asked.read_text() == "1|Pass$(word) of; `x` \\x1b[2J: |"
-    assert openDescriptors() == before
+    assert openDescriptors() <= before
 
 
 def test_a_terminal_comes_first(driver: Driver, program: Program, screen: Screen) -> None:
@@ -142,7 +142,7 @@ def test_a_question_that_is_given_up_ends_the_program(driver: Driver, program: P
     ui.abandon()
     driver.until(lambda: process.poll() is not None)
     assert process.returncode == -15
-    assert openDescriptors() == before
+    assert openDescriptors() <= before
     assert asked.value.check(CancelledError)
 
 

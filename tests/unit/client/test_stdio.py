@@ -128,7 +128,7 @@ class TestInput:
         source.input.resumeProducing()
         os.close(pipe[1])
         driver.until(lambda: source.ends)
-        assert openDescriptors() == before - {pipe[1]}
+        assert openDescriptors() <= before - {pipe[1]}
         os.fstat(pipe[0])  # which is not ours to close
 
 
@@ -238,4 +238,4 @@ class TestOutput:
         target.output.write(DATA * 2)
         target.output.close()
         target.output.write(b"more")
-        assert openDescriptors() == before
+        assert openDescriptors() <= before

@@ -326,7 +326,7 @@ def test_noDescriptorIsLeft(driver: Driver) -> None:
     before = openDescriptors()
     for _ in range(3):
         Link(driver).close()
-    assert openDescriptors() == before
+    assert openDescriptors() <= before
 
 
 def test_tlsIsNotForThisTransport(link: Link) -> None:

@@ -241,7 +241,7 @@ def test_noDescriptorIsLeft(driver: Driver) -> None:
         driver.untilEnd(recorder)
     terminal = driver.runOnTerminal("echo x")
     driver.untilEnd(terminal)
-    assert openDescriptors() == before
+    assert openDescriptors() <= before
 
 
 def test_aProtocolThatRaisesStillHasItsChildReaped(driver: Driver) -> None:
@@ -358,7 +358,7 @@ def test_aProgramThatIsNotThereLeavesNothing(driver: Driver) -> None:
     missing = type(program)(program.account, "/nonexistent/shell", ["x"], program.environment)
     with pytest.raises(SpawnFailed, match="/nonexistent/shell: No such file"):
         spawnWithPipes(driver.reactor, Recorder(), missing)
-    assert openDescriptors() == before
+    assert openDescriptors() <= before
 
 
 class TestTerminal:
