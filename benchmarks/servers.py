@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import os
 import shutil
@@ -145,10 +146,17 @@ BULK_SERVERS = ("limpet", "openssh", "asyncssh")
 
 
 def freePort() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody has just now, on either loopback: a server may listen on both."""
+    while True:
+        with socket.socket() as probe, socket.socket(socket.AF_INET6) as other:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            try:
+                other.bind(("::1", port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    continue
+            return port
 
 
 def start(name: str, work: Workplace, arguments: Sequence[str] = ()) -> Server:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from twisted.internet.protocol import Factory
 
+from benchmarks.servers import freePort
 from limpet.client.forwards import Expected, FarClientEndpoint
 from limpet.core.destinations import Destinations
 from limpet.core.errors import ProtocolViolation
@@ -34,7 +35,7 @@ from limpet.wire.numbers import (
     MSG_REQUEST_SUCCESS,
 )
 from limpet.wire.requests import TcpForward, UnixForward, UnixForwarded
-from tests.pair.tunnels import End, Tunnel, freshPort
+from tests.pair.tunnels import End, Tunnel
 from tests.unit.unix.driving import Driver, driver
 
 __all__ = ["driver"]
@@ -160,7 +161,7 @@ def test_G9_askingAgainForANameThatMovesOn(driver: Driver) -> None:
     """Each time the name means another address, on which the port is free."""
     tunnel = Tunnel(driver, ForwardingPolicy(remote=True, gatewayPorts=True))
     before = len(tunnel.reactor.getReaders())
-    port = freshPort()
+    port = freePort()
     answers = []
     for number in range(3):
         tunnel.names.addresses["moving.example.org"] = [f"127.0.0.{number + 2}"]
@@ -447,7 +448,7 @@ def test_G11_aPortThatTheServerMakesUp(tunnel: Tunnel) -> None:
 def test_G12_oneKindAllowsNoOther(driver: Driver, kinds: tuple[str, ...]) -> None:
     tunnel = Tunnel(driver, ForwardingPolicy(**dict.fromkeys(kinds, True)))  # type: ignore[arg-type]
     path = f"/tmp/limpet-G12-{os.getpid()}".encode()
-    tcp = openRaw(tunnel, b"direct-tcpip", TcpForward(b"127.0.0.1", freshPort(), b"", 0).encode())
+    tcp = openRaw(tunnel, b"direct-tcpip", TcpForward(b"127.0.0.1", freePort(), b"", 0).encode())
     assert (reasonOf(tcp) == 2) is ("local" in kinds)
     unix = openRaw(tunnel, b"direct-streamlocal@openssh.com", UnixForward(path).encode())
     assert (reasonOf(unix) == 2) is ("unix" in kinds)

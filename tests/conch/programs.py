@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,13 +31,6 @@ def onLimpet(*program: str | Path, algorithms: str = "default") -> list[str | Pa
         missing("the environment of applications (script/setup applications)")
     options = ["-m", "limpet.conch", "--algorithms", algorithms]
     return [ENVIRONMENT / "python", *options, "--", *program]
-
-
-def freePort() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.servers import freePort
 from limpet.doctor import Verdict, readTree
 from limpet.ssh.keys import Key, createKeyFiles
 from tests.conch.programs import (
@@ -19,7 +20,6 @@ from tests.conch.programs import (
     ENVIRONMENT,
     Clients,
     environment,
-    freePort,
     onLimpet,
     started,
 )

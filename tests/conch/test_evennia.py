@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.servers import freePort
 from tests.conch.programs import (
     ENVIRONMENT,
     Clients,
     Program,
     environment,
-    freePort,
     onLimpet,
     started,
 )

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.servers import freePort
 from limpet.ssh.keys import FingerprintFormats, Key, createKeyFiles
-from tests.conch.programs import Clients, environment, freePort, started
+from tests.conch.programs import Clients, environment, started
 
 APPLICATIONS = Path(__file__).with_name("applications")
 RUN_ON_LIMPET = (sys.executable, "-m", "limpet.conch", "--")

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.conch.programs import APPLICATIONS, Clients, Program, freePort, onLimpet, started
+from benchmarks.servers import freePort
+from tests.conch.programs import APPLICATIONS, Clients, Program, onLimpet, started
 
 END = b"]]>]]>"
 HELLO = b'<hello xmlns="urn:ietf:params:xml:ns:netconf:base:1.0"/>' + END

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.servers import freePort
 from limpet.dropin import REPLACED, limpetsName
 from limpet.ssh.keys import Key, createKeyFiles
-from tests.conch.programs import Clients, environment, freePort, started
+from tests.conch.programs import Clients, environment, started
 
 RUN_ON_LIMPET = (sys.executable, "-m", "limpet.conch")
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.servers import freePort
 from limpet.ssh.keys import Key, createKeyFiles
-from tests.conch.programs import ENVIRONMENT, Clients, freePort, onLimpet, started
+from tests.conch.programs import ENVIRONMENT, Clients, onLimpet, started
 
 VERSION = "SSH-2.0-OpenSSH_5.1p1 Debian-4"
 WITHOUT_LIBSSH = ["-o", "KexAlgorithms=ecdh-sha2-nistp256"]

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.servers import freePort
 from limpet.ssh.keys import Key, createKeyFiles
-from tests.conch.programs import Clients, environment, freePort, onLimpet, started
+from tests.conch.programs import Clients, environment, onLimpet, started
 
 SIZE = 1_000_000
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.servers import freePort
 from limpet.ssh.keys import Key, createKeyFiles
-from tests.conch.programs import APPLICATIONS, Clients, freePort, started, waitUntil
+from tests.conch.programs import APPLICATIONS, Clients, started, waitUntil
 
 USERS = ("proxy", "fixed", "both")
 MANY = 3_000_000

@@ -88,6 +88,17 @@ def connected(address: int | Path) -> socket.socket:
     return made
 
 
+def connectedToChosen(port: int) -> socket.socket:
+    """A connection to a port that a server chose.
+
+    sshd and Dropbear choose by ::1 alone: on 127.0.0.1 it may be somebody else's.
+    """
+    try:
+        return socket.create_connection(("::1", port), timeout=SECONDS)
+    except OSError:
+        return connected(port)
+
+
 def talk(connection: socket.socket, up: int, down: int) -> None:
     """Send and receive that much at once, end our direction, and check what was counted."""
 

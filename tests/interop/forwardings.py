@@ -27,6 +27,7 @@ from tests.interop.farEnds import (
     Counter,
     TcpFar,
     connected,
+    connectedToChosen,
     counting,
     digest,
     talk,
@@ -161,7 +162,7 @@ def checkChosenPort(command: Sequence[str], **more: Any) -> None:
     with process:
         try:
             assert process.stderr
-            with connected(_portTold(process.stderr)) as connection:
+            with connectedToChosen(_portTold(process.stderr)) as connection:
                 talk(connection, 100_000, 100_000)
         finally:
             process.kill()

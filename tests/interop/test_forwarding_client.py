@@ -25,6 +25,7 @@ from tests.interop.farEnds import (
     Counter,
     UnixFar,
     connected,
+    connectedToChosen,
     counting,
     talk,
     throughSocks,
@@ -258,7 +259,7 @@ def test_plain_asyncio(host: Host, far: int) -> None:
             remote = await client.forward_remote(f"0:127.0.0.1:{far}")
             ports.extend((local.port, socks.port, remote.port))
             for forward in (local, remote):
-                with await asyncio.to_thread(connected, forward.port) as connection:
+                with await asyncio.to_thread(connectedToChosen, forward.port) as connection:
                     await asyncio.to_thread(talk, connection, MEBIBYTE, MEBIBYTE)
             with await asyncio.to_thread(throughSocks, socks.port, far) as connection:
                 await asyncio.to_thread(talk, connection, MEBIBYTE, MEBIBYTE)

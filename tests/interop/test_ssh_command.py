@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks.processes import treeOf
 from benchmarks.servers import Workplace, freePort
+from tests.interop.farEnds import connected, connectedToChosen
 from tests.interop.host import Host, poll, running
 from tests.interop.limpetssh import environment, limpetSsh, run
 from tests.interop.peers import requirePeer
@@ -432,10 +433,10 @@ class TestForwards:
             chosen = re.search(rb"Allocated port (\d+)", process.stderr.readline())
             assert chosen is not None
             assert process.stdout.readline() == b"go\n"
-            assert greeting(local).startswith(b"SSH-2.0-OpenSSH")
-            assert greeting(int(chosen[1])).startswith(b"SSH-2.0-OpenSSH")
+            assert greeting(connected(local)).startswith(b"SSH-2.0-OpenSSH")
+            assert greeting(connectedToChosen(int(chosen[1]))).startswith(b"SSH-2.0-OpenSSH")
             request = b"\5\1\0\5\1\0\1\x7f\0\0\1" + sshd.port.to_bytes(2, "big")
-            assert b"SSH-2.0-OpenSSH" in greeting(dynamic, request)
+            assert b"SSH-2.0-OpenSSH" in greeting(connected(dynamic), request)
 
     def test_a_port_that_is_taken(self, sshd: Host) -> None:
         letters = ["-L", f"127.0.0.1:{sshd.port}:x:1"]
@@ -491,9 +492,9 @@ class TestForwards:
             Path(path).unlink(missing_ok=True)
 
 
-def greeting(port: int, request: bytes = b"") -> bytes:
-    """What is said first at a port of this machine, after a request."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+def greeting(connection: socket.socket, request: bytes = b"") -> bytes:
+    """What is said first at a connection, after a request; it is closed."""
+    with connection:
         connection.sendall(request)
         found = b""
         while b"OpenSSH" not in found:

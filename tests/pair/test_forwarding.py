@@ -12,6 +12,7 @@ import pytest
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
 
+from benchmarks.servers import freePort
 from limpet.client.forwards import (
     FarClientEndpoint,
     FarServerEndpoint,
@@ -22,7 +23,7 @@ from limpet.core.sshconfig.places import ForwardSpec, parseForward
 from limpet.ssh.forwarding.channels import CROWD, CROWDED_WINDOW, FORWARDING_WINDOW
 from limpet.tunnels.serving import ForwardingPolicy
 from tests.pair.stack import pattern
-from tests.pair.tunnels import End, Ends, Tunnel, freshPort, requireIPv6
+from tests.pair.tunnels import End, Ends, Tunnel, requireIPv6
 from tests.unit.unix.driving import Driver, driver
 
 __all__ = ["driver"]
@@ -108,7 +109,7 @@ class TestLocal:
         port.stopListening()
 
     def test_nobody_there(self, tunnel: Tunnel) -> None:
-        asked = spec(f"0:127.0.0.1:{freshPort()}")
+        asked = spec(f"0:127.0.0.1:{freePort()}")
         forward = tunnel.result(tunnel.forwards.local(asked))
         near = tunnel.connect(forward.port)
         tunnel.until(lambda: near.lost is not None)
@@ -167,7 +168,7 @@ class TestRemote:
     @pytest.mark.parametrize("port", [0, 1])
     def test_to_a_host(self, tunnel: Tunnel, port: int) -> None:
         ends, target = tunnel.target()
-        asked = freshPort() if port else 0
+        asked = freePort() if port else 0
         forward = tunnel.result(tunnel.forwards.remote(spec(f"{asked}:127.0.0.1:{target}")))
         assert forward.port == asked or not asked
         far = tunnel.connect(forward.port)
@@ -204,7 +205,7 @@ class TestRemote:
         port.stopListening()
 
     def test_nobody_here(self, tunnel: Tunnel) -> None:
-        asked = spec(f"0:127.0.0.1:{freshPort()}")
+        asked = spec(f"0:127.0.0.1:{freePort()}")
         forward = tunnel.result(tunnel.forwards.remote(asked))
         far = tunnel.connect(forward.port)
         tunnel.until(lambda: far.lost is not None)
@@ -274,7 +275,7 @@ class TestDynamic:
     @pytest.mark.parametrize("isRemote", [False, True])
     def test_nobody_there(self, tunnel: Tunnel, isRemote: bool) -> None:
         program = self.program(tunnel, isRemote)
-        program.transport.write(b"\4\1" + freshPort().to_bytes(2, "big") + b"\x7f\0\0\1\0")
+        program.transport.write(b"\4\1" + freePort().to_bytes(2, "big") + b"\x7f\0\0\1\0")
         tunnel.until(lambda: program.ended or program.lost)
         assert program.received == b"\0\x5b" + bytes(6)
         program.transport.loseConnection()
@@ -376,7 +377,7 @@ class TestAnyProtocol:
         port.stopListening()
 
     def test_a_refusal_is_told(self, tunnel: Tunnel) -> None:
-        endpoint = FarClientEndpoint(tunnel.client, "127.0.0.1", freshPort())
+        endpoint = FarClientEndpoint(tunnel.client, "127.0.0.1", freePort())
         with pytest.raises(ForwardFailed, match="Connection refused"):
             tunnel.result(endpoint.connect(Factory.forProtocol(End)))
 

@@ -219,14 +219,6 @@ class Tunnel:
         return [each for each in watched if each is not self.reactor.waker]
 
 
-def freshPort() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def requireIPv6() -> None:
     """Skip the running test on a machine whose loopback has no IPv6."""
     try:

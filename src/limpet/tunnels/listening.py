@@ -31,6 +31,9 @@ BACKLOG = 128
 
 _TAKEN = (errno.EADDRINUSE, errno.EACCES)
 
+_CHOICES = 16
+"""How often to let the system choose a port until it is free on every address: it looks at one."""
+
 LOOPBACK = ("127.0.0.1", "::1")
 EVERY_ADDRESS = ("0.0.0.0", "::")
 
@@ -96,28 +99,31 @@ def listenOn(reactor: Any, addresses: Sequence[str], port: int, factory: Any) ->
         reactor: Provides IReactorFDSet.
         addresses: Where. A machine may not have all of them, such as those of IPv6; one on which
             the port is taken is a failure, or callers would reach this or that by chance.
-        port: The port; 0 takes a free one.
+        port: The port; 0 takes one that is free on all of them.
         factory: Makes the protocols.
 
     Raises:
         CannotListenError: One of them is taken, or none is to be had.
     """
-    wanted = port
-    ports: list[ForwardedPort] = []
-    failure: CannotListenError | None = None
-    for address in addresses:
-        made = ForwardedPort(port, factory, BACKLOG, address, reactor)
-        try:
-            made.startListening()
-        except CannotListenError as error:
-            failure = failure or error
-            if wanted and getattr(error.socketError, "errno", None) in _TAKEN:
-                for other in ports:
-                    other.stopListening()  # type: ignore[no-untyped-call]
-                raise
-            continue
-        ports.append(made)
-        port = made.getHost().port  # type: ignore[no-untyped-call]
-    if not ports:
-        raise failure or CannotListenError(None, port, OSError("no address"))
-    return Listener(ports)
+    for _ in range(1 if port else _CHOICES):
+        ports: list[ForwardedPort] = []
+        absent: CannotListenError | None = None
+        taken: CannotListenError | None = None
+        chosen = port
+        for address in addresses:
+            made = ForwardedPort(chosen, factory, BACKLOG, address, reactor)
+            try:
+                made.startListening()
+            except CannotListenError as error:
+                if getattr(error.socketError, "errno", None) in _TAKEN:
+                    taken = error
+                    break
+                absent = absent or error
+                continue
+            ports.append(made)
+            chosen = made.getHost().port  # type: ignore[no-untyped-call]
+        if ports and taken is None:
+            return Listener(ports)
+        for other in ports:
+            other.stopListening()  # type: ignore[no-untyped-call]
+    raise taken or absent or CannotListenError(None, port, OSError("no address"))

@@ -9,12 +9,13 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import DeferredSemaphore
 
+from benchmarks.servers import freePort
 from limpet import streams
 from limpet.error import ConchError
 from limpet.tunnels.dialing import MAX_LOOK_UPS, connectTo, lookUp
 from limpet.tunnels.listening import listenOn
 from limpet.wire.numbers import OPEN_ADMINISTRATIVELY_PROHIBITED, OPEN_CONNECT_FAILED
-from tests.pair.tunnels import End, Ends, Names, freshPort
+from tests.pair.tunnels import End, Ends, Names
 from tests.unit.unix.driving import Driver, driver
 
 __all__ = ["driver"]
@@ -85,7 +86,7 @@ def test_an_address_that_says_nothing_does_not_keep_the_others_waiting(
 
 def test_all_refuse(driver: Driver, names: Names) -> None:
     names.addresses["host"] = ["127.0.0.1", "127.0.0.2"]
-    failure = outcome(driver, connectTo(driver.reactor, "host", freshPort(), End()))
+    failure = outcome(driver, connectTo(driver.reactor, "host", freePort(), End()))
     assert isinstance(failure, ConchError)
     assert (failure.value, failure.data) == ("Connection refused", OPEN_CONNECT_FAILED)
     assert nothingIsLeft(driver)

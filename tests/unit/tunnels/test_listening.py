@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import pytest
 from twisted.internet.error import CannotListenError
 
-from limpet.tunnels.listening import EVERY_ADDRESS, LOOPBACK, Listener, addressesFor, listenOn
+from benchmarks.servers import freePort
+from limpet.tunnels.listening import (
+    EVERY_ADDRESS,
+    LOOPBACK,
+    ForwardedPort,
+    Listener,
+    addressesFor,
+    listenOn,
+)
 from tests.pair.tunnels import Ends, requireIPv6
 from tests.unit.unix.driving import Driver, driver
 
@@ -60,7 +68,7 @@ def test_an_address_that_the_machine_does_not_have_is_left_out(driver: Driver) -
 @pytest.mark.parametrize("taken", LOOPBACK)
 def test_a_port_that_is_taken_on_one_address_is_taken(driver: Driver, taken: str) -> None:
     requireIPv6()
-    first = listenOn(driver.reactor, [taken], 0, Ends())
+    first = listenOn(driver.reactor, [taken], freePort(), Ends())
     with pytest.raises(CannotListenError):
         listenOn(driver.reactor, LOOPBACK, first.port, Ends())
     driver.turn()
@@ -69,4 +77,28 @@ def test_a_port_that_is_taken_on_one_address_is_taken(driver: Driver, taken: str
     second = listenOn(driver.reactor, [other], first.port, Ends())
     for listener in (first, second):
         listener.stopListening()
+    driver.turn()
+
+
+def test_a_port_of_our_choice_is_free_on_every_address(driver: Driver) -> None:
+    """The system chooses by one address; on another the port may be somebody else's."""
+    requireIPv6()
+    rivals: list[Listener] = []
+    real = ForwardedPort.startListening
+
+    def startListening(port: ForwardedPort) -> None:
+        if port.interface == "::1" and len(rivals) < 3:
+            patch.setattr(ForwardedPort, "startListening", real)
+            assert port.port
+            rivals.append(listenOn(driver.reactor, ["::1"], port.port, Ends()))
+            patch.setattr(ForwardedPort, "startListening", startListening)
+        real(port)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ForwardedPort, "startListening", startListening)
+        listener = listenOn(driver.reactor, LOOPBACK, 0, Ends())
+    assert hosts(listener) == list(LOOPBACK)
+    assert len({listener.port, *(rival.port for rival in rivals)}) == 4
+    for each in (listener, *rivals):
+        each.stopListening()
     driver.turn()
