@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from limpet.server.listening import ServerConnection
+from limpet.streams import AcceptedConnection
 from tests.unit.server.test_listening import Link
 from tests.unit.unix.driving import Driver, driver
 
@@ -21,7 +21,7 @@ def test_M8_connectionThatWasResetBeforeItWasTakenEndsAsAnyOther(
         # What BSD says of a connection that the peer has reset.
         raise OSError(errno.EINVAL, "Invalid argument")
 
-    monkeypatch.setattr(ServerConnection, "setTcpNoDelay", refuse)
+    monkeypatch.setattr(AcceptedConnection, "setTcpNoDelay", refuse)
     link = Link(driver)
     link.client.close()
     driver.until(lambda: link.protocol.lost is not None, "the connection's end")

@@ -32,6 +32,7 @@ LAYERS: Mapping[str, int] = {
     "core": 3,
     "_logger": 4,
     "_reactor": 4,
+    "streams": 4,
     "interfaces": 4,
     "error": 4,
     "ttymodes": 4,

@@ -7,37 +7,25 @@ no error of the port.
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 from typing import Any
 
 from twisted.internet import tcp
 
 from limpet.server.settings import Address
-from limpet.streams import PromptConnection
+from limpet.streams import AcceptedConnection
 
 BACKLOG = 128
 """Connections that may wait to be accepted (Linux's old limit, and OpenSSH's)."""
 
 
-class ServerConnection(PromptConnection, tcp.Server):
-    """One accepted connection."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # BSD refuses this for a connection that the peer has reset already. It ends as any other,
-        # and not here, where the factory would count it for ever.
-        with suppress(OSError):
-            self.setTcpNoDelay(True)
-
-
 class ServerPort(tcp.Port):
-    """A listening socket that makes `ServerConnection`s.
+    """A listening socket that makes prompt connections.
 
     When the process has no descriptor left, Twisted's accept loop gives up its reserved one to
     refuse the connection and goes on; the port recovers by itself.
     """
 
-    transport = ServerConnection
+    transport = AcceptedConnection
 
     def createInternetSocket(self) -> socket.socket:
         """A socket that takes what is sent to its own kind of address, and nothing else.

@@ -18,13 +18,12 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.error import CannotListenError
 
-from limpet.streams import PromptConnection
+from limpet.streams import AcceptedConnection
 
 BACKLOG = 128
 """Connections that may wait to be accepted, as on the server's own port."""
@@ -36,15 +35,6 @@ _CHOICES = 16
 
 LOOPBACK = ("127.0.0.1", "::1")
 EVERY_ADDRESS = ("0.0.0.0", "::")
-
-
-class AcceptedConnection(PromptConnection, tcp.Server):
-    """One connection that was accepted."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        with suppress(OSError):
-            self.setTcpNoDelay(True)
 
 
 class ForwardedPort(tcp.Port):

@@ -25,9 +25,8 @@ from twisted.conch.ssh import filetransfer
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet import defer, reactor
 from twisted.python import components, log
+from virtualFiles import Directory, VirtualFiles
 from zope.interface import implementer
-
-from tests.conch.applications.virtualFiles import Directory, VirtualFiles
 
 
 class User(LaunchpadAvatar):

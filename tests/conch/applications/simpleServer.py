@@ -18,9 +18,8 @@ from twisted.internet import protocol, reactor
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.python import components, log
 from twisted.python.failure import Failure
+from virtualFiles import Directory, VirtualFiles
 from zope.interface import implementer
-
-from tests.conch.applications.virtualFiles import Directory, VirtualFiles
 
 
 class User(avatar.ConchUser):

@@ -26,7 +26,7 @@ __all__ = ["driver"]
 class Keeping(Protocol):
     """Keeps what comes in, and why it ended."""
 
-    transport: Any  # a ServerConnection; Twisted's half of it has no types
+    transport: Any  # an AcceptedConnection; Twisted's half of it has no types
 
     def __init__(self) -> None:
         self.received: list[bytes] = []

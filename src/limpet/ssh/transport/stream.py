@@ -60,6 +60,7 @@ from limpet.ssh.transport.numbers import (
 )
 from limpet.ssh.transport.paths import tcpRoundTripSeconds
 from limpet.ssh.transport.timers import Timers
+from limpet.streams import gathered, makePrompt
 from limpet.wire.errors import WireError
 from limpet.wire.fields import Reader
 from limpet.wire.messages import Debug, Disconnect, ExtInfo, Unimplemented
@@ -263,13 +264,16 @@ class MessageTransport(protocol.Protocol):
 
     def makeConnection(self, transport: ITransport) -> None:
         """Take the transport, learn from it what runs our timers, and be its producer."""
+        makePrompt(transport)
         if self.timers.clock is None:
             self.timers.clock = getattr(transport, "reactor", None)
         if IConsumer.providedBy(transport):
             # Somebody else may be its producer already: then nobody tells us that it is full.
             with contextlib.suppress(RuntimeError):
                 transport.registerProducer(self, True)
-        protocol.Protocol.makeConnection(self, transport)
+        # Our identification and our KEXINIT leave in one segment.
+        with gathered(transport):
+            protocol.Protocol.makeConnection(self, transport)
 
     def connectionMade(self) -> None:
         """Send our identification string and our MSG_KEXINIT."""
