@@ -13,7 +13,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from limpet.scripts.standard import ensureStandardStreams
+from limpet.scripts.standard import OutputLost, endWithoutOutput, ensureStandardStreams
+
+OUTPUT_LOST = 1
+"""Exit status where standard output takes nothing; `limpet ssh` has its own."""
 
 
 def start() -> None:
@@ -34,7 +37,11 @@ def start() -> None:
         run = main
     if ours:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    run()
+    try:
+        run()
+        sys.stdout.flush()
+    except OutputLost as lost:
+        endWithoutOutput(lost, OUTPUT_LOST)
 
 
 if __name__ == "__main__":

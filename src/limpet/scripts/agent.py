@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from limpet._reactor import getReactor
 from limpet.scripts.mistakes import Mistake
 from limpet.scripts.serve import forbidCoreDumps
+from limpet.scripts.standard import OutputLost
 from limpet.server.logs import startLogging
 from limpet.unix.localagent import LocalAgent
 
@@ -126,8 +127,13 @@ def _leaveBehind() -> Callable[[str], None]:
         os.close(writing)
         with open(reading, encoding="utf-8", errors="surrogateescape") as pipe:
             line = pipe.read(MAX_LINE)
-        sys.stdout.write(line)
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+        except OutputLost:
+            # Nobody knows of it, so that nobody would ever end it.
+            os.kill(pid, signal.SIGTERM)
+            raise
         # An agent that did not come about has said why.
         status = 0 if line else os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         os._exit(status)

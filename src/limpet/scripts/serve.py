@@ -21,6 +21,7 @@ from limpet._reactor import getReactor
 from limpet._version import __version__
 from limpet.scripts.keygen import typeName
 from limpet.scripts.mistakes import Mistake
+from limpet.scripts.standard import OutputLost
 from limpet.server.hostkeys import HostKeyError
 from limpet.server.logs import startLogging
 from limpet.server.service import ListenFailed, Server
@@ -64,7 +65,7 @@ def run(overrides: Mapping[str, Any], config: str | None) -> None:
     server.handleSignals()
     try:
         announce(server.settings, addresses, server.hostKeys)
-    except OSError:
+    except OutputLost:
         # Nobody can be told: a full disk, a reader who has gone. It is served all the same.
         forgetOutput()
     server.finished.addCallback(lambda _: reactor.stop())

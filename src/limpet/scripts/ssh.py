@@ -53,6 +53,7 @@ from limpet.client.terminal import (
 from limpet.error import ConchError
 from limpet.scripts.messages import Loudness, Messages, startLogging
 from limpet.scripts.sshoptions import USAGE, Invocation, Usage, parse
+from limpet.scripts.standard import OutputLost, endWithoutOutput
 
 GOODBYE_SECONDS = 2.0
 """How long the end of the connection may take after the session has ended."""
@@ -69,10 +70,10 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 def run(arguments: Sequence[str]) -> NoReturn:
     """Do what the arguments ask for, and end the process with its exit status."""
     messages = Messages()
-    if arguments[:1] in (["--help"], ("--help",)):
-        print(USAGE, end="")
-        leave(0)
     try:
+        if arguments[:1] in (["--help"], ("--help",)):
+            print(USAGE, end="")
+            leave(0)
         begin(arguments, messages)
     except Usage as mistake:
         if str(mistake):
@@ -81,6 +82,8 @@ def run(arguments: Sequence[str]) -> NoReturn:
     except KeyboardInterrupt:
         # Before there is a reactor, which takes the signal itself.
         messages.say("ended by SIGINT", Loudness.VERBOSE)
+    except OutputLost as lost:
+        endWithoutOutput(lost, OWN_FAILURE)
     except Exception as bug:  # noqa: BLE001 whatever it is: 1 would be the command's status
         messages.say(f"this is a bug in Limpet: {type(bug).__name__}: {bug}")
     leave(OWN_FAILURE)
@@ -130,9 +133,12 @@ def useMaster(config: ClientConfig, invocation: Invocation, messages: Messages) 
 
 def leave(status: int) -> NoReturn:
     """End the process at once: a thread that still looks up a name keeps nobody waiting."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+    except OutputLost as lost:
+        endWithoutOutput(lost, OWN_FAILURE)
     os._exit(status)
 
 

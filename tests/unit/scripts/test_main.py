@@ -151,6 +151,59 @@ def test_withoutStandardStreamsItEndsAsItWouldWithThem(
     assert result.returncode == status
 
 
+def printing(home: Path) -> list[tuple[list[str], int]]:
+    """Commands that print, and the status of each where it cannot."""
+    (home / "program.py").write_text("from twisted.conch.ssh import keys\n")
+    limpet(home, "keygen", "-f", str(home / "key"), "-N", "")
+    return [
+        (["--version"], 1),
+        (["--help"], 1),
+        (["keygen", "-y", "-f", str(home / "key")], 1),
+        (["conch-doctor", str(home / "program.py")], 1),
+        (["agent"], 1),
+        (["ssh", "--help"], 255),
+        (["ssh", "-Q", "kex"], 255),
+        (["ssh", "-G", "host"], 255),
+        (["cp", "--help"], 255),
+    ]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_whatStandardOutputDoesNotTakeIsToldInALine(tmp_path: Path, unbuffered: str) -> None:
+    """It was taken for a bug of Limpet's, or not seen at all."""
+    for arguments, status in printing(tmp_path):
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run(
+                [sys.executable, "-m", "limpet", *arguments],
+                env=environmentIn(tmp_path, PYTHONUNBUFFERED=unbuffered),
+                stdin=subprocess.DEVNULL,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                timeout=PATIENCE_SECONDS,
+                check=False,
+            )
+        told = b"limpet: standard output: No space left on device\n"
+        assert (arguments, result.returncode, result.stderr) == (arguments, status, told)
+
+
+def test_aReaderWhoHasGoneEndsItSilentlyAsItEndsOthers(tmp_path: Path) -> None:
+    for arguments, _ in printing(tmp_path):
+        reading, writing = os.pipe()
+        os.close(reading)
+        result = subprocess.run(
+            [sys.executable, "-m", "limpet", *arguments],
+            env=environmentIn(tmp_path),
+            stdin=subprocess.DEVNULL,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        os.close(writing)
+        outcome = (arguments, result.returncode, result.stderr)
+        assert outcome == (arguments, -signal.SIGPIPE, b"")
+
+
 @pytest.mark.parametrize(
     ("command", "why"),
     [
