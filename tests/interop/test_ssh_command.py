@@ -183,8 +183,8 @@ class TestOwnFailures:
         ("arguments", "words"),
         [
             (["-p", "1", "127.0.0.1", "true"], b"refused"),
-            (["-z", "127.0.0.1"], b"usage"),
-            ([], b"usage"),
+            (["-z", "127.0.0.1"], b"option -z not recognized"),
+            ([], b"no host is named"),
             (["-F", "/nonexistent/config", "127.0.0.1"], b"/nonexistent/config"),
             (["-o", "Nonsense=yes", "127.0.0.1"], b"Nonsense"),
             (["--", "-oProxyCommand=touch /tmp/x"], b"begins with a dash"),

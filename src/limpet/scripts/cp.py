@@ -34,7 +34,7 @@ COPY_FAILURES = (OSError, EOFError, NotImplementedError, ClientError, SFTPError)
 
 def run(arguments: Sequence[str]) -> NoReturn:
     """Copy, and end the process with its exit status."""
-    runTransfers(parseCp, CP_USAGE, arguments, lambda transfers: Copying(transfers).run())
+    runTransfers("cp", parseCp, CP_USAGE, arguments, lambda transfers: Copying(transfers).run())
 
 
 class Copying:

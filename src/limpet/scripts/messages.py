@@ -105,6 +105,13 @@ class Messages:
         lines = shownText(text).rstrip("\n").split("\n")
         self.write("".join(f"{self.prefix}{line}\n" for line in lines))
 
+    def sayUsage(self, mistake: str, command: str, usage: str) -> None:
+        """Say what is wrong with the arguments, or all that may be given where nothing was."""
+        if mistake:
+            self.say(f"{mistake}; limpet {command} --help lists what may be given")
+        else:
+            self.write(usage)
+
     def write(self, text: str) -> None:
         """Write `text` as it is, whatever the loudness; it ends with a line's end."""
         if self.isRaw and self._fd == STDERR:

@@ -41,7 +41,7 @@ CACHED_SECONDS = 3.0
 
 def run(arguments: Sequence[str]) -> NoReturn:
     """Do what the arguments ask for, and end the process with its exit status."""
-    runTransfers(parseSFTP, SFTP_USAGE, arguments, talk)
+    runTransfers("sftp", parseSFTP, SFTP_USAGE, arguments, talk)
 
 
 def talk(transfers: Transfers) -> int:

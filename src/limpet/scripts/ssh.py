@@ -76,9 +76,7 @@ def run(arguments: Sequence[str]) -> NoReturn:
             leave(0)
         begin(arguments, messages)
     except Usage as mistake:
-        if str(mistake):
-            messages.say(str(mistake))
-        messages.write(USAGE)
+        messages.sayUsage(str(mistake), "ssh", USAGE)
     except KeyboardInterrupt:
         # Before there is a reactor, which takes the signal itself.
         messages.say("ended by SIGINT", Loudness.VERBOSE)

@@ -101,7 +101,7 @@ _FOR_FORWARD = (
 
 
 class Usage(Exception):
-    """The arguments make no sense; the text says why, and is empty where the usage says it all."""
+    """The arguments make no sense; the text says why, and is empty where there are none."""
 
 
 @dataclass
@@ -154,7 +154,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
         rest = reader.readOptions(rest)
         reader.setDestination(destination)
     elif not (invocation.showsVersion or invocation.query):
-        raise Usage("")
+        raise Usage("no host is named" if arguments else "")
     if rest:
         invocation.command = " ".join(rest)
     reader.finish()

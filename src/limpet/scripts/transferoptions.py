@@ -63,7 +63,7 @@ ALWAYS = (
 
 
 class Usage(Exception):
-    """The arguments make no sense; the text says why, and is empty where the usage says it all."""
+    """The arguments make no sense; the text says why, and is empty where there are none."""
 
 
 @dataclass
@@ -140,8 +140,10 @@ def parseSFTP(arguments: Sequence[str]) -> Transfer:
     rest = _options(transfer, arguments, SFTP_LETTERS, ("help",))
     if transfer.help:
         return transfer
-    if transfer.command is None and not 1 <= len(rest) <= 2:
-        raise Usage("")
+    if len(rest) > 2:
+        raise Usage(f"{shown(rest[2])}: only a destination and a local path can be given")
+    if transfer.command is None and not rest:
+        raise Usage("no host is named" if arguments else "")
     if transfer.command is not None and not rest:
         rest = [":"]
     place = parsePlace(rest[0]) if rest[0] != ":" else Place(None, b"")
@@ -164,7 +166,7 @@ def parseCp(arguments: Sequence[str]) -> Transfer:
     if transfer.help:
         return transfer
     if len(rest) < 2:
-        raise Usage("")
+        raise Usage("a source and a target are needed" if arguments else "")
     transfer.places = [parsePlace(text) for text in rest]
     return transfer
 

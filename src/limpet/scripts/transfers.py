@@ -181,6 +181,7 @@ class Transfers:
 
 
 def runTransfers(
+    command: str,
     parse: Callable[[Sequence[str]], Transfer],
     usage: str,
     arguments: Sequence[str],
@@ -189,6 +190,7 @@ def runTransfers(
     """Do what the arguments ask for, and end the process with its exit status.
 
     Args:
+        command: Its name.
         parse: Reads the arguments; raises `Usage`.
         usage: What is shown of them.
         arguments: The arguments.
@@ -197,9 +199,7 @@ def runTransfers(
     try:
         transfer = parse(arguments)
     except Usage as mistake:
-        if str(mistake):
-            sys.stderr.write(f"limpet: {mistake}\n")
-        sys.stderr.write(usage)
+        Messages().sayUsage(str(mistake), command, usage)
         leave(FAILED)
     if transfer.help:
         sys.stdout.write(usage)

@@ -224,6 +224,41 @@ def test_aServerProgramThatCannotBeStarted(
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status", "why"),
+    [
+        (["ssh", "-p", "22", "-Z", "host"], 255, "option -Z not recognized"),
+        (["ssh", "--colour", "host"], 255, "option --colour not recognized"),
+        (["ssh", "-p"], 255, "option -p requires argument"),
+        (["ssh", "-p", "22"], 255, "no host is named"),
+        (["ssh", "-O", "dance", "host"], 255, "-O: 'dance' is none of"),
+        (["sftp", "-Z", "host"], 1, "option -Z not recognized"),
+        (["sftp", "-q"], 1, "no host is named"),
+        (["sftp", "host", "here", "there\x1b[31m"], 1, "there\\x1b[31m: only a"),
+        (["cp", "--colour", "a", "b"], 1, "option --colour not recognized"),
+        (["cp", "a"], 1, "a source and a target are needed"),
+    ],
+)
+def test_aMistakeIsNamedInOneLine(
+    tmp_path: Path, arguments: list[str], status: int, why: str
+) -> None:
+    """It stood above ten lines of usage."""
+    result = limpet(tmp_path, *arguments)
+    assert result.returncode == status
+    assert result.stderr.startswith(f"limpet: {why}")
+    assert result.stderr.endswith(f"; limpet {arguments[0]} --help lists what may be given\n")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("command", "status"), [("ssh", 255), ("sftp", 1), ("cp", 1)])
+def test_whereNothingIsAskedForAllThatThereIsIsShown(
+    tmp_path: Path, command: str, status: int
+) -> None:
+    result = limpet(tmp_path, command)
+    assert (result.returncode, result.stdout) == (status, "")
+    assert result.stderr.startswith(f"usage: limpet {command} [")
+
+
 def test_anUnknownCommandOrOption(tmp_path: Path) -> None:
     for arguments in (["juggle"], ["serve", "--colour"], ["keygen", "-b", "many"]):
         assert limpet(tmp_path, *arguments).returncode == 2
