@@ -1046,16 +1046,27 @@ HARNESSES: tuple[Harness, ...] = (
     ),
     Harness(
         "multiplexing",
-        (multiplexing.parseHello, multiplexing.parseReply),
-        eachOf((multiplexing.parseHello, multiplexing.parseReply), (WireError,)),
+        (multiplexing.parseHello, multiplexing.parseReply, multiplexing.parseRequest),
+        eachOf(
+            (multiplexing.parseHello, multiplexing.parseReply, multiplexing.parseRequest),
+            (WireError,),
+        ),
         (),
         (
             multiplexing.hello() + NS(b"info") + NS(b"0"),
             u32(multiplexing.OK) + u32(7),
             u32(multiplexing.EXIT_MESSAGE) + u32(7) + u32(255),
             u32(multiplexing.FAILURE) + u32(7) + NS(b"no"),
+            multiplexing.newSession(7, multiplexing.SessionWish(b"ls", environment=(b"A=1",))),
+            multiplexing.newStdioForward(7, b"web", 80),
         ),
-        (u32(multiplexing.ALIVE), u32(multiplexing.TTY_ALLOC_FAIL), u32(1), u32(2**32 - 1)),
+        (
+            u32(multiplexing.ALIVE),
+            u32(multiplexing.TTY_ALLOC_FAIL),
+            u32(multiplexing.OPEN_FORWARD),
+            u32(1),
+            u32(2**32 - 1),
+        ),
     ),
     Harness(
         "revoked keys",

@@ -92,6 +92,8 @@ class TestSessions:
     def test_a_connection_to_somewhere_else(self, sshd: Host, master: Path) -> None:
         done = run(sshd, "-S", str(master), "-W", f"127.0.0.1:{sshd.port}", sshd.destination)
         assert done.stdout.startswith(b"SSH-2.0-")
+        # By the master, and not by a connection of its own after a refusal.
+        assert done.stderr == b""
 
     def test_a_terminal(self, sshd: Host, master: Path, tmp_path: Path) -> None:
         with openScreen(tmp_path, environment(sshd)) as screen:

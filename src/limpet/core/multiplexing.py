@@ -1,7 +1,7 @@
 """Messages between programs that share one connection (OpenSSH's PROTOCOL.mux, version 4).
 
-Rule: one message is one string, its first number what it is; what a master says is read to its end
-or refused.
+Rule: one message is one string, its first number what it is; what the other side says is read to its
+end or refused.
 
     client  HELLO                                  master  HELLO
     client  NEW_SESSION, and three descriptors     master  SESSION_OPENED … EXIT_MESSAGE
@@ -20,7 +20,13 @@ from limpet.wire.fields import NS, Reader, u32
 VERSION = 4
 
 MAX_MESSAGE = 256 * 1024
-"""Longest message that is read, in bytes (ours; a master has a number or a sentence to say)."""
+"""Longest message that is read, in bytes (ours). A master has a number or a sentence to say; a
+client a command, which has to fit into one message to the server, and variables."""
+
+MAX_VARIABLES = 4096
+"""Most variables of one session (OpenSSH's MUX_MAX_ENV_VARS)."""
+
+MAX_PORT = 65535
 
 HELLO = 0x00000001
 NEW_SESSION = 0x10000002
@@ -30,6 +36,7 @@ OPEN_FORWARD = 0x10000006
 CLOSE_FORWARD = 0x10000007
 NEW_STDIO_FORWARD = 0x10000008
 STOP_LISTENING = 0x10000009
+PROXY = 0x1000000F
 
 OK = 0x80000001
 PERMISSION_DENIED = 0x80000002
@@ -47,6 +54,14 @@ NO_ESCAPE = 0xFFFFFFFF
 
 _IS_PATH = 0xFFFFFFFE
 """The port that says that the host is the path of a Unix socket."""
+
+SOCKS = "socks"
+"""What OpenSSH calls the target of a forwarding whose clients say it; the port is 0 then."""
+
+_LETTERS = {number: letter for letter, number in FORWARD_KINDS.items()}
+
+_BARE = (ALIVE_CHECK, TERMINATE, STOP_LISTENING, PROXY)
+"""Requests that say nothing more than what they are."""
 
 
 class Reply(NamedTuple):
@@ -87,6 +102,45 @@ class SessionWish(NamedTuple):
     environment: tuple[bytes, ...] = ()
 
 
+class Target(NamedTuple):
+    """Where standard input and output are to be connected to.
+
+    Attributes:
+        host: The host, as the server understands it; empty with a path.
+        port: Its port.
+        path: The Unix socket of the server's; None for a host.
+    """
+
+    host: bytes = b""
+    port: int = 0
+    path: bytes | None = None
+
+
+class Request(NamedTuple):
+    """What a client asks of a master.
+
+    Attributes:
+        kind: `ALIVE_CHECK` and so on; any other number, where it is a request that is not known.
+        number: Which stands in its answers.
+        session: Of a `NEW_SESSION`.
+        target: Of a `NEW_STDIO_FORWARD`.
+        letter: Of an `OPEN_FORWARD` or `CLOSE_FORWARD`: L, R or D.
+        spec: Likewise.
+    """
+
+    kind: int
+    number: int
+    session: SessionWish | None = None
+    target: Target | None = None
+    letter: str = ""
+    spec: ForwardSpec | None = None
+
+    @property
+    def descriptors(self) -> int:
+        """How many descriptors follow it."""
+        return {NEW_SESSION: 3, NEW_STDIO_FORWARD: 2}.get(self.kind, 0)
+
+
 def hello() -> bytes:
     """The first message of either side."""
     return u32(HELLO) + u32(VERSION)
@@ -123,8 +177,11 @@ def newSession(number: int, wish: SessionWish) -> bytes:
 
 
 def newStdioForward(number: int, host: bytes, port: int) -> bytes:
-    """Ask for a connection to somewhere; standard input and output follow as descriptors."""
-    return request(NEW_STDIO_FORWARD, number) + NS(b"") + NS(host) + NS(b"%d" % port)
+    """Ask for a connection to somewhere; standard input and output follow as descriptors.
+
+    The port is a number, as OpenSSH has it; its description says that it were a string.
+    """
+    return request(NEW_STDIO_FORWARD, number) + NS(b"") + NS(host) + u32(port)
 
 
 def forward(kind: int, number: int, letter: str, spec: ForwardSpec) -> bytes:
@@ -147,6 +204,8 @@ def _end(
     if isListener and host == "":
         # Every address, which an empty string would not say here.
         host = "*"
+    if not isListener and host is None:
+        host = SOCKS
     return NS((host or "").encode("utf-8", "surrogateescape")), u32(port or 0)
 
 
@@ -167,3 +226,97 @@ def parseReply(message: bytes) -> Reply:
         raise BadField(f"an answer that is not known: {kind:#x}")
     reader.end()
     return reply
+
+
+# ── a master's side ───────────────────────────────────────────────────────────────────────────
+
+
+def reply(kind: int, number: int, value: int | None = None) -> bytes:
+    """An answer: `OK`, `ALIVE`, `SESSION_OPENED`, `REMOTE_PORT`, `EXIT_MESSAGE`, `TTY_ALLOC_FAIL`."""
+    return u32(kind) + u32(number) + (b"" if value is None else u32(value))
+
+
+def refusal(kind: int, number: int, reason: str) -> bytes:
+    """A `FAILURE` or `PERMISSION_DENIED`, and why."""
+    return u32(kind) + u32(number) + NS(reason.encode("utf-8", "backslashreplace"))
+
+
+def parseRequest(message: bytes) -> Request:
+    """Read what a client asks. What is not known is no error: it has a number to be refused by.
+
+    Raises:
+        WireError: It is not what its kind says.
+    """
+    reader = Reader(message)
+    kind, number = reader.u32(), reader.u32()
+    if kind in _BARE:
+        reader.end()
+        return Request(kind, number)
+    if kind == NEW_SESSION:
+        return Request(kind, number, session=_readSession(reader))
+    if kind == NEW_STDIO_FORWARD:
+        return Request(kind, number, target=_readTarget(reader))
+    if kind in (OPEN_FORWARD, CLOSE_FORWARD):
+        letter, spec = _readForward(reader)
+        return Request(kind, number, letter=letter, spec=spec)
+    return Request(kind, number)
+
+
+def _readSession(reader: Reader) -> SessionWish:
+    reader.string()
+    wantsTerminal, _, wantsAgent, isSubsystem = (bool(reader.u32()) for _ in range(4))
+    escapeChar, term, command = reader.u32(), reader.string(), reader.string()
+    variables = []
+    while reader.remaining:
+        variables.append(reader.string())
+        if len(variables) > MAX_VARIABLES:
+            raise BadField(f"more than {MAX_VARIABLES} variables")
+    return SessionWish(
+        command, wantsTerminal, wantsAgent, isSubsystem, escapeChar, term, tuple(variables)
+    )
+
+
+def _readTarget(reader: Reader) -> Target:
+    reader.string()
+    host, port = reader.string(), reader.u32()
+    reader.end()
+    if port == _IS_PATH:
+        return Target(path=host)
+    if not (host and 0 < port <= MAX_PORT):
+        raise BadField(f"port {port} to connect to")
+    return Target(host, port)
+
+
+def _readForward(reader: Reader) -> tuple[str, ForwardSpec]:
+    kind = reader.u32()
+    letter = _LETTERS.get(kind)
+    if letter is None:
+        raise BadField(f"a forwarding of kind {kind}")
+    listenHost, listenPort, listenPath = _readEnd(reader)
+    targetHost, targetPort, targetPath = _readEnd(reader)
+    reader.end()
+    if letter == "D" or (letter == "R" and targetPath is None and not targetPort):
+        # The target is told by SOCKS; some name a host all the same.
+        targetHost = targetPort = targetPath = None
+    elif targetPath is None and not (targetHost and targetPort):
+        raise BadField("a forwarding to nowhere")
+    return letter, ForwardSpec(
+        listenHost, listenPort, targetHost, targetPort, listenPath, targetPath
+    )
+
+
+def _readEnd(reader: Reader) -> tuple[str | None, int | None, str | None]:
+    """One end of a forwarding: host, port, path."""
+    name, port = reader.string(), reader.u32()
+    if b"\0" in name:
+        raise BadField("a name with a NUL in it")
+    if port == _IS_PATH:
+        if not name:
+            raise BadField("a socket without a path")
+        return None, None, name.decode("utf-8", "surrogateescape")
+    if port > MAX_PORT:
+        raise BadField(f"port {port}")
+    try:
+        return name.decode("utf-8") or None, port, None
+    except UnicodeDecodeError:
+        raise BadField("the name of a host that is no text") from None

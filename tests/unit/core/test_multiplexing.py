@@ -7,8 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.core import multiplexing
-from limpet.core.multiplexing import Reply, SessionWish, parseHello, parseReply
-from limpet.core.sshconfig import parseForward
+from limpet.core.multiplexing import (
+    Reply,
+    Request,
+    SessionWish,
+    Target,
+    parseHello,
+    parseReply,
+    parseRequest,
+)
+from limpet.core.sshconfig import ForwardSpec, parseForward
 from limpet.wire.errors import WireError
 from limpet.wire.fields import NS, Reader, u32
 
@@ -33,7 +41,9 @@ class TestRequests:
     def test_a_connection(self) -> None:
         reader = Reader(multiplexing.newStdioForward(3, b"web", 80))
         assert [reader.u32() for _ in range(2)] == [multiplexing.NEW_STDIO_FORWARD, 3]
-        assert [reader.string() for _ in range(3)] == [b"", b"web", b"80"]
+        assert [reader.string() for _ in range(2)] == [b"", b"web"]
+        # PROTOCOL.mux says that it were a string; OpenSSH reads a number.
+        assert reader.u32() == 80
         reader.end()
 
     @pytest.mark.parametrize(
@@ -43,7 +53,7 @@ class TestRequests:
             ("L", ":80:web:81", (1, b"*", 80, b"web", 81)),
             ("R", "a:80:web:81", (2, b"a", 80, b"web", 81)),
             ("R", "/s:/t", (2, b"/s", 0xFFFFFFFE, b"/t", 0xFFFFFFFE)),
-            ("D", "1080", (3, b"", 1080, b"", 0)),
+            ("D", "1080", (3, b"", 1080, b"socks", 0)),
         ],
     )
     def test_a_forwarding(
@@ -88,8 +98,97 @@ class TestAnswers:
 
     @given(st.binary(max_size=40))
     def test_anything(self, data: bytes) -> None:
-        for read in (parseReply, parseHello):
+        for read in (parseReply, parseHello, parseRequest):
             try:
                 read(data)
             except WireError:
                 continue
+
+    def test_a_master_says_them(self) -> None:
+        for said, reply in (
+            (multiplexing.reply(multiplexing.OK, 5), Reply(multiplexing.OK, 5)),
+            (multiplexing.reply(multiplexing.ALIVE, 5, 77), Reply(multiplexing.ALIVE, 5, 77)),
+            (
+                multiplexing.refusal(multiplexing.FAILURE, 6, "no\udc80"),
+                Reply(multiplexing.FAILURE, 6, 0, b"no\\udc80"),
+            ),
+        ):
+            assert parseReply(said) == reply
+
+
+NEW = multiplexing.NEW_SESSION
+OPEN = multiplexing.OPEN_FORWARD
+
+
+class TestWhatAMasterReads:
+    """What a client's side says, read by a master's."""
+
+    def test_a_session(self) -> None:
+        wish = SessionWish(b"ls", True, True, True, 126, b"xterm", (b"A=1", b"B=2"))
+        found = parseRequest(multiplexing.newSession(7, wish))
+        assert found == Request(NEW, 7, session=wish)
+        assert found.descriptors == 3
+        assert parseRequest(multiplexing.newSession(7, SessionWish())).session == SessionWish()
+
+    def test_a_connection(self) -> None:
+        found = parseRequest(multiplexing.newStdioForward(3, b"web", 80))
+        assert found.target == Target(b"web", 80)
+        assert found.descriptors == 2
+        path = u32(multiplexing.NEW_STDIO_FORWARD) + u32(3) + NS(b"") + NS(b"/s") + u32(0xFFFFFFFE)
+        assert parseRequest(path).target == Target(path=b"/s")
+
+    @pytest.mark.parametrize("kind", [0x10000004, 0x10000005, 0x10000009, 0x1000000F])
+    def test_what_says_nothing_more(self, kind: int) -> None:
+        assert parseRequest(multiplexing.request(kind, 3)) == Request(kind, 3)
+
+    def test_what_is_not_known_has_a_number(self) -> None:
+        assert parseRequest(u32(0x20000001) + u32(3) + b"more") == Request(0x20000001, 3)
+
+    @pytest.mark.parametrize(
+        ("letter", "text"),
+        [
+            ("L", "80:web:81"),
+            ("L", "[::1]:80:web:81"),
+            ("L", "/s:web:81"),
+            ("R", "a:80:web:81"),
+            ("R", "/s:/t"),
+            ("R", "0:web:81"),
+            ("R", "1080"),
+            ("D", "1080"),
+            ("D", "127.0.0.1:1080"),
+        ],
+    )
+    def test_a_forwarding(self, letter: str, text: str) -> None:
+        spec = parseForward(text, dynamic=letter == "D", remote=letter == "R")
+        found = parseRequest(multiplexing.forward(OPEN, 9, letter, spec))
+        assert found == Request(OPEN, 9, letter=letter, spec=spec)
+
+    def test_every_address_has_a_name(self) -> None:
+        spec = parseForward(":80:web:81")
+        assert parseRequest(multiplexing.forward(OPEN, 9, "L", spec)).spec == ForwardSpec(
+            "*", 80, "web", 81
+        )
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            u32(NEW),
+            u32(NEW) + u32(5),
+            multiplexing.request(multiplexing.ALIVE_CHECK, 1) + b"x",
+            multiplexing.newSession(1, SessionWish()) + b"\0\0\0\x09short",
+            multiplexing.newSession(1, SessionWish(environment=(b"",) * 4097)),
+            multiplexing.newStdioForward(3, b"web", 0),
+            multiplexing.newStdioForward(3, b"web", 70000),
+            multiplexing.newStdioForward(3, b"", 80),
+            u32(OPEN) + u32(9) + u32(4) + (NS(b"") + u32(80)) * 2,
+            u32(OPEN) + u32(9) + u32(1) + NS(b"") + u32(80) + NS(b"web") + u32(0),
+            u32(OPEN) + u32(9) + u32(1) + NS(b"") + u32(80) + NS(b"") + u32(80),
+            u32(OPEN) + u32(9) + u32(1) + NS(b"") + u32(65536) + NS(b"web") + u32(80),
+            u32(OPEN) + u32(9) + u32(1) + NS(b"") + u32(0xFFFFFFFE) + NS(b"web") + u32(80),
+            u32(OPEN) + u32(9) + u32(1) + NS(b"a\0b") + u32(80) + NS(b"web") + u32(80),
+            u32(OPEN) + u32(9) + u32(1) + NS(b"\xff") + u32(80) + NS(b"web") + u32(80),
+        ],
+    )
+    def test_what_is_none(self, message: bytes) -> None:
+        with pytest.raises(WireError):
+            parseRequest(message)
