@@ -102,7 +102,7 @@ def test_what_ends_at_once_needs_no_destination() -> None:
     ("arguments", "words"),
     [
         ([], ""),
-        (["-p", "22"], ""),
+        (["-p", "22"], "no host is named"),
         (["-p"], "-p requires argument"),
         (["-Z", "h"], "-Z not recognized"),
         (["-M", "h"], "ControlMaster"),
