@@ -73,6 +73,19 @@ def started(host: Host, *arguments: str, **more: str) -> Iterator[subprocess.Pop
         process.communicate(timeout=PATIENCE_SECONDS)
 
 
+@contextmanager
+def sleeping(host: Host) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A `limpet ssh` and its command, which does not end by itself; sshd leaves it running."""
+    with started(host, host.destination, "echo $$; exec sleep 1000") as process:
+        assert process.stdout is not None
+        command = int(process.stdout.readline())
+        try:
+            yield process, command
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(command, signal.SIGKILL)
+
+
 class TestCommands:
     def test_output_errors_and_status(self, server: Host) -> None:
         done = run(server, server.destination, "echo out; echo err >&2; exit 3")
@@ -245,10 +258,9 @@ class TestOwnFailures:
         assert (done.returncode, done.stderr) == (OWN_FAILURE, b"")
 
     def test_a_server_that_goes_away(self, sshd: Host) -> None:
-        with started(sshd, sshd.destination, "echo go; exec sleep 1000") as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"go\n"
-            for pid in set(treeOf(sshd.server.pid)) - sshd.server.idle:
+        with sleeping(sshd) as (process, command):
+            # Without its command, whose end would be told.
+            for pid in set(treeOf(sshd.server.pid)) - sshd.server.idle - {command}:
                 os.kill(pid, signal.SIGKILL)
             _, said = process.communicate(timeout=PATIENCE_SECONDS)
             assert process.returncode == OWN_FAILURE
@@ -256,9 +268,7 @@ class TestOwnFailures:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
     def test_a_signal_ends_it(self, sshd: Host, number: signal.Signals) -> None:
-        with started(sshd, sshd.destination, "echo go; sleep 1000") as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"go\n"
+        with sleeping(sshd) as (process, _):
             process.send_signal(number)
             assert process.wait(PATIENCE_SECONDS) == OWN_FAILURE
 
