@@ -129,6 +129,40 @@ def test_aSubsystemAnswersWhatWasAskedBeforeTheEndOfItsInput() -> None:
     ]
 
 
+@pytest.mark.parametrize("halfCloseable", [False, True])
+def test_aSubsystemHearsOfTheEndOfItsInputAlsoWhereASessionWasPrepared(
+    halfCloseable: bool,
+) -> None:
+    """Debian's ssh sends LANG before every subsystem; its sftp waited for ever for the end."""
+    attacker = Attacker().login()
+    ended: list[bool] = []
+
+    class Sink(Protocol):
+        def readConnectionLost(self) -> None:
+            ended.append(True)
+            self.transport.loseConnection()  # type: ignore[union-attr]
+
+        def writeConnectionLost(self) -> None: ...
+
+    sink = Sink()
+    if halfCloseable:
+        directlyProvides(sink, IHalfCloseableProtocol)
+    attacker.avatars[-1].subsystemLookup[b"sink"] = lambda data, avatar: sink
+    attacker.open()
+    attacker.ask(0, b"env", NS(b"LANG") + NS(b"C.UTF-8"), wantReply=False)
+    attacker.ask(0, b"subsystem", NS(b"sink"))
+    attacker.run()
+    attacker.take()
+    attacker.send(n.MSG_CHANNEL_EOF, u32(0))
+    attacker.run()
+    assert attacker.take() == [
+        (n.MSG_CHANNEL_EOF, u32(0)),
+        (n.MSG_CHANNEL_REQUEST, u32(0) + NS(b"exit-status") + b"\0" + u32(0)),
+        (n.MSG_CHANNEL_CLOSE, u32(0)),
+    ]
+    assert ended == [True] * halfCloseable
+
+
 def test_manySessionsSideBySide() -> None:
     channels = [CommandChannel(both(40_000 + number)) for number in range(10)]
     stack = Stack(channels, randomPortions(6))

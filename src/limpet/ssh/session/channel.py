@@ -381,17 +381,21 @@ class SSHSession(SSHChannel):
             writeErr(data)
 
     def eofReceived(self) -> None:
-        """The client sends no more: tell the session. A subsystem without one ends."""
+        """The client sends no more: tell what runs, a subsystem itself, else the session.
+
+        A session that a variable or a terminal was asked of has begun nothing, so that it cannot
+        end the subsystem.
+        """
         if isinstance(self.client, SSHSessionProcessProtocol):
             self.client.uncouple()
-        if self.session is not None:
+        if isinstance(self.client, SubsystemProcessProtocol):
+            if not self.client.inputEnded():
+                self.client.sendNormalEnd()
+                self.conn.sendClose(self)
+        elif self.session is not None:
             try:
                 self.session.eofReceived()
             except NotImplementedError:  # that of Twisted's manhole
-                self.conn.sendClose(self)
-        elif isinstance(self.client, SubsystemProcessProtocol):
-            if not self.client.inputEnded():
-                self.client.sendNormalEnd()
                 self.conn.sendClose(self)
         elif self.client is not None:
             self.conn.sendClose(self)
