@@ -1,7 +1,9 @@
 """Closing channels that nothing has gone through for a while (ssh_config(5), ChannelTimeout).
 
 Rule: what counts is data, either way. The time of a type of channel closes that channel; the time
-that is called "global" closes all of them, once none has had any.
+that is called "global" closes all of them, once none has had any. As in ssh, the first pattern that
+matches a type counts, and one without a time excepts it from those behind it; of several times that
+are called "global" the last counts.
 """
 
 from __future__ import annotations
@@ -23,13 +25,15 @@ class ChannelTimeouts:
 
     Args:
         reactor: Provides IReactorTime.
-        timeouts: Patterns of types, and seconds; of several that match, the first counts.
+        timeouts: Patterns of types, and seconds; 0 for never.
         connection: The `SSHConnection`.
     """
 
     def __init__(self, reactor: Any, timeouts: Iterable[tuple[str, int]], connection: Any) -> None:
         self._reactor = reactor
-        self._timeouts = [(kind, seconds) for kind, seconds in timeouts if seconds > 0]
+        pairs = list(timeouts)
+        self._timeouts = [(kind, seconds) for kind, seconds in pairs if kind != GLOBAL]
+        self._together = dict(pairs).get(GLOBAL, 0)
         self._connection = connection
         self._last: dict[Any, float] = {}
         self._timer: Any = None
@@ -37,8 +41,8 @@ class ChannelTimeouts:
 
     def start(self) -> None:
         """Watch from here on."""
-        if self._timeouts and self._timer is None:
-            self._wait(min(seconds for _, seconds in self._timeouts))
+        if self._timer is None and (shortest := self._shortest()):
+            self._wait(shortest)
 
     def stop(self) -> None:
         """Watch no more."""
@@ -51,6 +55,11 @@ class ChannelTimeouts:
         """Data went through a channel."""
         self._last[channel] = self._reactor.seconds()
 
+    def _shortest(self) -> float:
+        """The shortest of all times; 0 where there is none."""
+        times = [self._together, *(seconds for _, seconds in self._timeouts)]
+        return float(min((seconds for seconds in times if seconds), default=0))
+
     def _wait(self, seconds: float) -> None:
         self._timer = self._reactor.callLater(seconds, self._look)
 
@@ -60,19 +69,18 @@ class ChannelTimeouts:
         channels = list(self._connection.channels.values())
         self._last = {channel: self._last.get(channel, now) for channel in channels}
         due = []
-        left = [float(seconds) for _, seconds in self._timeouts]
+        left = [self._shortest()]
         for channel in channels:
             seconds = self._secondsFor(channel.name)
-            if seconds is None:
+            if not seconds:
                 continue
             rest = self._last[channel] + seconds - now
             if rest <= 0:
                 due.append(channel)
             else:
                 left.append(rest)
-        together = dict(self._timeouts).get(GLOBAL)
-        if together is not None and channels:
-            rest = max(self._last.values()) + together - now
+        if self._together and channels:
+            rest = max(self._last.values()) + self._together - now
             if rest <= 0:
                 due = channels
             else:
@@ -81,9 +89,9 @@ class ChannelTimeouts:
         for channel in due:
             channel.abortConnection()
 
-    def _secondsFor(self, name: bytes) -> int | None:
+    def _secondsFor(self, name: bytes) -> int:
         name = _NAMES.get(name, name)
         for pattern, seconds in self._timeouts:
-            if pattern != GLOBAL and matchPattern(pattern.encode("utf-8", "replace"), name):
+            if matchPattern(pattern.encode("utf-8", "replace"), name):
                 return seconds
-        return None
+        return 0

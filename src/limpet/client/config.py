@@ -160,7 +160,8 @@ class ClientConfig:
         sessionType: "default", "none" or "subsystem".
         localCommand: What is run here after the login, as it was written; None where
             PermitLocalCommand does not allow it.
-        channelTimeouts: Patterns of channel types, and the seconds after which idle ones close.
+        channelTimeouts: Patterns of channel types, and the seconds after which idle ones close;
+            0 for never.
         escapeChar: What begins an escape at the start of a line; None for nothing.
         permitRemoteOpen: Where a remote dynamic forwarding may lead: hosts and ports, None for any
             port; None for everywhere.
@@ -802,7 +803,7 @@ class _Builder:
             forkAfterAuthentication=get("forkafterauthentication", False),
             permitLocalCommand=get("permitlocalcommand", False),
             localCommand=self._localCommand(),
-            channelTimeouts=[pair for pair in get("channeltimeout", ()) if pair[1]],
+            channelTimeouts=list(get("channeltimeout", ())),
             logLevel=get("loglevel", "INFO"),
             warnWeakCrypto=get("warnweakcrypto", False),
             localForwards=self._forwards("localforward"),

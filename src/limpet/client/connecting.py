@@ -388,7 +388,7 @@ class _Attempt:
         self.via = via
         self.service = (
             TimedClientService(self._ready, reactor, config)
-            if config.channelTimeouts
+            if any(seconds for _, seconds in config.channelTimeouts)
             else ClientService(self._ready)
         )
         if config.updateHostKeys != "no" and isinstance(hostKeys, KnownHostsPolicy):

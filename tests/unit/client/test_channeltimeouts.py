@@ -68,6 +68,31 @@ class TestTimes:
         clock.pump([1] * 30)
         assert (agent.isCut, session.isCut) == (False, True)
 
+    def test_a_pattern_without_a_time_excepts_from_those_behind_it(self) -> None:
+        """It was as if it were not there, and the session was cut after all."""
+        clock = task.Clock()
+        session, forward = Channel(b"session"), Channel(b"direct-tcpip")
+        pairs = [("session", 0), ("*", 10)]
+        ChannelTimeouts(clock, pairs, Connection(session, forward)).start()
+        clock.pump([1] * 30)
+        assert (session.isCut, forward.isCut) == (False, True)
+
+    @pytest.mark.parametrize(("last", "isCut"), [(60, False), (0, False), (10, True)])
+    def test_of_several_times_for_all_together_the_last_counts(
+        self, last: int, isCut: bool
+    ) -> None:
+        clock = task.Clock()
+        channel = Channel(b"session")
+        pairs = [("global", 5 if last != 10 else 60), ("x", 40), ("global", last)]
+        ChannelTimeouts(clock, pairs, Connection(channel)).start()
+        clock.pump([1] * 30)
+        assert channel.isCut is isCut
+
+    def test_nothing_is_watched_where_nothing_has_a_time(self) -> None:
+        clock = task.Clock()
+        ChannelTimeouts(clock, [("session", 0), ("global", 0)], Connection()).start()
+        assert not clock.getDelayedCalls()
+
     def test_all_together_live_by_any_of_them(self) -> None:
         clock = task.Clock()
         one, other = Channel(b"session"), Channel(b"direct-tcpip")
@@ -96,6 +121,19 @@ class Waiting(CommandChannel):
 
     def started(self, _: Any) -> None:
         self.events.append("success")
+
+
+def test_a_client_reads_times_of_nothing_as_exceptions() -> None:
+    dialled = Dialled(
+        makeFactory().buildProtocol(None), credentials=PASSWORD, ChannelTimeout="session=0 *=1m"
+    )
+    assert dialled.client is not None
+    channel = Waiting(b"echo")
+    dialled.client.connection.openChannel(channel)
+    dialled.settle()
+    for _ in range(5):
+        dialled.wait(20)
+    assert "closed" not in channel.events
 
 
 @pytest.mark.parametrize("writes", [True, False])
