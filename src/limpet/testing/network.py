@@ -48,11 +48,13 @@ class StillWaiting(AssertionError):
 
 
 class MemoryConnector:
-    """One attempt to connect."""
+    """One attempt to connect, and what came of it, as Twisted's IConnector has it."""
 
     def __init__(self, network: MemoryNetwork, host: str, port: int, factory: Any) -> None:
         self.network, self.host, self.port, self.factory = network, host, port, factory
         self.isGivenUp = False
+        self._pair: Pair | None = None
+        self._hasFailed = False
 
     def succeed(self, server: Any) -> None:
         """The other end answers, with this protocol."""
@@ -61,15 +63,20 @@ class MemoryConnector:
             network = self.network
             pair = Pair(client, server, network.portions, network, network.latencySeconds)
             self.network.pairs.append(pair)
+            self._pair = pair
 
     def fail(self, reason: Exception) -> None:
         """The other end cannot be reached."""
+        self._hasFailed = True
         self.factory.clientConnectionFailed(self, Failure(reason))
 
     def disconnect(self) -> None:
-        """The client gives the attempt up."""
-        self.isGivenUp = True
-        self.fail(error.UserError())
+        """The client gives the attempt up, or ends the connection that came about."""
+        if self._pair is not None:
+            self._pair.clientTransport.loseConnection()
+        elif not self._hasFailed:
+            self.isGivenUp = True
+            self.fail(error.UserError())
 
 
 class MemoryNetwork(Clock):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twisted.internet import defer
+from twisted.internet import defer, error
+from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
+from twisted.python.failure import Failure
 
 import limpet
 from limpet.client.errors import AuthenticationFailed, ConnectFailed, ConnectionEnded
@@ -114,3 +116,62 @@ def test_placesAreToldApart(network: MemoryNetwork) -> None:
         assert network.result(connectTo(place).run("exit 3")).exitStatus == 3
     with pytest.raises(ConnectFailed, match="refused"):
         connectTo("ssh://alice@one.test:23")
+
+
+class Attempt(ClientFactory):
+    """A client's connection as its factory sees it."""
+
+    protocol = Protocol
+
+    def __init__(self) -> None:
+        self.failures: list[Failure] = []
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        self.failures.append(reason)
+
+
+class Listener(Protocol):
+    """The other end."""
+
+    lost: Failure | None = None
+    received = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = reason
+
+
+class TestConnectors:
+    def test_a_connection_that_came_about_is_ended(self) -> None:
+        """Its factory was told that it had failed, and it went on."""
+        server = Listener()
+        network = MemoryNetwork(lambda host, port: server)
+        factory = Attempt()
+        connector = network.connectTCP("host", 22, factory)
+        network.advance(0)
+        (pair,) = network.pairs
+        pair.clientTransport.write(b"the last words")
+        connector.disconnect()
+        pair.pump()
+        assert server.received == b"the last words"
+        assert server.lost is not None
+        assert not factory.failures
+        connector.disconnect()
+
+    def test_an_attempt_is_given_up_once(self) -> None:
+        network = MemoryNetwork(lambda host, port: None)
+        factory = Attempt()
+        connector = network.connectTCP("host", 22, factory)
+        connector.disconnect()
+        connector.disconnect()
+        assert [failure.check(error.UserError) for failure in factory.failures] == [error.UserError]
+
+    def test_one_that_failed_is_not_given_up(self) -> None:
+        network = MemoryNetwork()
+        factory = Attempt()
+        connector = network.connectTCP("host", 22, factory)
+        network.advance(0)
+        connector.disconnect()
+        assert len(factory.failures) == 1
