@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import pwd
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -27,6 +27,7 @@ from zope.interface import implementer
 
 from limpet._logger import ClassLogger
 from limpet.checkers.keyfiles import UNIXAuthorizedKeysFiles, readAuthorizedKeyFile
+from limpet.checkers.revocations import RevokedKeysFile
 from limpet.core.authorizedkeys import (
     UNRESTRICTED,
     AuthorizedKey,
@@ -89,7 +90,7 @@ class SSHPublicKeyChecker:
         self,
         keydb: Any,
         now: Callable[[], float] = time.time,
-        revocations: Sequence[Revocations] = (),
+        revocations: Sequence[Revocations | RevokedKeysFile] = (),
     ) -> None:
         self._keydb = keydb
         self._now = now
@@ -105,11 +106,14 @@ class SSHPublicKeyChecker:
         found = defer.maybeDeferred(self._keydb.getAuthorizedKeys, credentials.username)
         return found.addCallback(self._decide, credentials)
 
-    def _decide(self, keys: Iterable[Any], credentials: Any) -> bytes:
+    @defer.inlineCallbacks
+    def _decide(
+        self, keys: Iterable[Any], credentials: Any
+    ) -> Generator[defer.Deferred[Any], Any, bytes]:
         match = self._find(keys, credentials)
         if match is None:
             raise UnauthorizedLogin("Key not authorized")
-        objection = self._objection(match, credentials.blob)
+        objection = yield self._objection(match, credentials.blob)
         if objection is not None:
             self._log.warn(
                 "the key {key} of {user!r} lets nobody in: {objection}",
@@ -120,10 +124,19 @@ class SSHPublicKeyChecker:
             raise UnauthorizedLogin("the key is revoked or weak")
         return _verify(match, credentials)
 
-    def _objection(self, match: _Match, blob: bytes) -> str | None:
+    @defer.inlineCallbacks
+    def _objection(
+        self, match: _Match, blob: bytes
+    ) -> Generator[defer.Deferred[Any], Any, str | None]:
         """Why a key must not be used that would let the user in; None where nothing is known."""
-        if any(revocations.isRevoked(blob) for revocations in self._revocations):
-            return "it is revoked, or what signed it, or it cannot be known whether it is"
+        for revocations in self._revocations:
+            isRevoked = (
+                (yield revocations.judge(blob))
+                if isinstance(revocations, RevokedKeysFile)
+                else revocations.isRevoked(blob)
+            )
+            if isRevoked:
+                return "it is revoked, or what signed it, or it cannot be known whether it is"
         weakness = _weakness(match.key.blob())
         if weakness is None and match.authority is not None:
             weakness = _weakness(match.authority)

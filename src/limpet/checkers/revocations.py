@@ -1,10 +1,11 @@
 """Files of keys that let nobody in any more: looked at on each login, read when they have changed.
 
 Rule: what cannot be read revokes everything. A list that is missing, cut short or not understood
-may hold the very key that is shown.
+may hold the very key that is shown. A long one is read in a thread, so that who publishes a list
+stops no connection.
 
-    checker ── isRevoked(blob) ──▶ RevokedKeysFile ── changed? ──▶ read, parse ──▶ the answer
-                                                  └── unreadable: True, and the log says why
+    checker ── judge(blob) ──▶ RevokedKeysFile ── changed? ──▶ read, parse ──▶ the answer
+                                              └── unreadable: True, and the log says why
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from threading import Lock
+from typing import Any, NamedTuple, TypeVar
+
+from twisted.internet.defer import Deferred, maybeDeferred
 
 from limpet._logger import ClassLogger
+from limpet.checkers.workers import checks
 from limpet.core import keyblocklist, revokedkeys
 from limpet.core.keyblocklist import BlocklistError, KeyBlocklist
 from limpet.core.revokedkeys import Revocations, RevokedKeysError, parseRevokedKeys
@@ -25,6 +30,11 @@ SETTLED_SECONDS = 2.0
 file systems are coarse, and a second change may leave the same time (ours)."""
 
 READ_SIZE = 1 << 20
+
+IN_PLACE_LENGTH = 64 * 1024
+"""A list of at most so many bytes is read where it is asked, within 10 ms (ours, measured)."""
+
+_T = TypeVar("_T")
 
 
 class UnusableList(Exception):
@@ -68,9 +78,35 @@ class RevokedKeysFile:
         self._parse = parse
         self._limit = limit
         self._now = now
-        self._version: _Version | None = None
-        self._list: Revocations | None = None
+        self._held: tuple[_Version, Revocations] | None = None
+        self._reading = Lock()
         self._told: str | None = None
+
+    def judge(self, blob: bytes) -> Deferred[bool]:
+        """What `isRevoked` says. A long list that has changed is read in a thread."""
+        return self._aside(self.isRevoked, blob)
+
+    def prepare(self) -> Deferred[Revocations]:
+        """What `load` returns or raises. A long list that has changed is read in a thread."""
+        return self._aside(self.load)
+
+    def _aside(self, function: Callable[..., _T], *arguments: Any) -> Deferred[_T]:
+        if self._isLong():
+            return checks.run(("revocations", self._path), function, *arguments)
+        return maybeDeferred(function, *arguments)
+
+    def _isLong(self) -> bool:
+        """Whether there is much to read now."""
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return False
+        return self._current(found) is None and found.st_size > IN_PLACE_LENGTH
+
+    def _current(self, found: os.stat_result) -> Revocations | None:
+        """What was read before, where the file is still the same."""
+        held = self._held
+        return held[1] if held is not None and held[0] == _Version.of(found) else None
 
     def isRevoked(self, blob: bytes) -> bool:
         """Whether a key or certificate may not be used; so for all where the file is of no use.
@@ -95,20 +131,20 @@ class RevokedKeysFile:
             UnusableList: Nobody knows.
         """
         try:
-            if self._list is None or self._version != _Version.of(os.stat(self._path)):
-                self._read()
+            known = self._current(os.stat(self._path))
+            if known is not None:
+                return known
+            with self._reading:
+                # Another thread may have read it by now.
+                known = self._current(os.stat(self._path))
+                return self._read() if known is None else known
         except OSError as failure:
-            self._list = None
             raise UnusableList(f"{self._path}: {failure.strerror}") from None
         except (RevokedKeysError, BlocklistError) as failure:
-            self._list = None
             raise UnusableList(f"{self._path}: {failure}") from None
-        if self._list is None:
-            raise UnusableList(f"{self._path}: changed while it was read")
-        return self._list
 
-    def _read(self) -> None:
-        self._list = None
+    def _read(self) -> Revocations:
+        self._held = None
         # Not to wait for the writer of a FIFO that somebody put there.
         descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -120,10 +156,11 @@ class RevokedKeysFile:
         finally:
             os.close(descriptor)
         if _Version.of(before) != _Version.of(after):
-            return
-        self._list = self._parse(data)
-        isSettled = self._now() - after.st_ctime >= SETTLED_SECONDS
-        self._version = _Version.of(after) if isSettled else None
+            raise RevokedKeysError("changed while it was read")
+        found = self._parse(data)
+        if self._now() - after.st_ctime >= SETTLED_SECONDS:
+            self._held = _Version.of(after), found
+        return found
 
     def _readAll(self, descriptor: int) -> bytes:
         pieces: list[bytes] = []

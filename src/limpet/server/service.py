@@ -14,12 +14,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import CannotListenError
+from twisted.python.failure import Failure
 
 from limpet._logger import ClassLogger
 from limpet.checkers import (
@@ -45,6 +46,9 @@ DRAIN_CHECK_SECONDS = 0.1
 
 LAST_WORDS_SECONDS = 2.0
 """How long connections and programs have to end once they were told to."""
+
+NamedLists = list[tuple[str, RevokedKeysFile]]
+"""Lists of revoked keys, each with the setting that names it."""
 
 
 class ListenFailed(Exception):
@@ -87,24 +91,30 @@ class Server:
         self.settings = settings
         hostKeys = findHostKeys(settings)
         checkRoot(settings)
-        checkRevocations(settings)
+        revocations = revocationsOf(settings)
+        for name, file in revocations:
+            try:
+                file.load()
+            except UnusableList as failure:
+                raise SettingsError(f"{name}: {failure}") from None
         self.realm = UnixSSHRealm(policyOf(settings), reactor, forwardingOf(settings))
-        self.portal = self._makePortal(settings)
+        self.portal = self._makePortal(settings, revocations)
         self.factory = ServeFactory(reactor, settings, hostKeys, self.portal)
         self.ports: list[ServerPort] = []
         self.finished: Deferred[None] = Deferred()
         self._drainTimer: Any = None
         self._deadline: float | None = None
         self._isOver = False
+        self._reloads = 0
 
     @property
     def hostKeys(self) -> list[Key]:
         """The host keys, the preferred one first."""
         return list(self.factory.privateKeys.values())
 
-    def _makePortal(self, settings: Settings) -> Portal:
+    def _makePortal(self, settings: Settings, revocations: NamedLists) -> Portal:
         checker = SSHPublicKeyChecker(
-            authorizedKeysOf(settings), revocations=[file for _, file in revocationsOf(settings)]
+            authorizedKeysOf(settings), revocations=[file for _, file in revocations]
         )
         return Portal(self.realm, [checker])
 
@@ -139,27 +149,44 @@ class Server:
         if self._reload is None or self._isOver:
             return
         self._supervisor.reloading()
-        try:
-            self._takeOver(self._reload)
-        finally:
-            # Whether it did, is in the log; connections are taken as before.
+        self._reloads += 1
+        reloading = self._takeOver(self._reload, self._reloads)
+        reloading.addErrback(self._notReloaded)
+        # Whether it did, is in the log; connections are taken as before.
+        reloading.addBoth(self._reloadEnded)
+
+    def _reloadEnded(self, _: Any) -> None:
+        if not self.factory.isClosing:
             self._supervisor.ready()
 
-    def _takeOver(self, reload: Callable[[], Settings]) -> None:
-        try:
-            settings = reload()
-            hostKeys = findHostKeys(settings)
-            checkRoot(settings)
-            checkRevocations(settings)
-        except (SettingsError, HostKeyError) as failure:
-            self._log.error("nothing was reloaded: {reason}", reason=str(failure))
+    def _notReloaded(self, reason: Failure) -> None:
+        if reason.check(SettingsError, HostKeyError):
+            self._log.error("nothing was reloaded: {reason}", reason=reason.getErrorMessage())
+        else:
+            self._log.failure("nothing was reloaded", failure=reason)
+
+    @inlineCallbacks
+    def _takeOver(
+        self, reload: Callable[[], Settings], number: int
+    ) -> Generator[Deferred[Any], Any, None]:
+        settings = reload()
+        hostKeys = findHostKeys(settings)
+        checkRoot(settings)
+        revocations = revocationsOf(settings)
+        for name, file in revocations:
+            try:
+                yield file.prepare()
+            except UnusableList as failure:
+                raise SettingsError(f"{name}: {failure}") from None
+        if self._isOver or number != self._reloads:
+            # A later one reads what is there by now.
             return
         if settings.listen != self.settings.listen:
             self._log.warn("the addresses to listen on change with a restart only")
         self.settings = settings
         self.realm.policy = policyOf(settings)
         self.realm.forwarding = forwardingOf(settings)
-        self.portal = self._makePortal(settings)
+        self.portal = self._makePortal(settings, revocations)
         self.factory.configure(settings, hostKeys, self.portal)
         self._log.info("settings and host keys reloaded, for new connections")
 
@@ -255,7 +282,7 @@ def checkRoot(settings: Settings) -> None:
         raise SettingsError(f"sftp-root: there is no directory {settings.sftpRoot!r}")
 
 
-def revocationsOf(settings: Settings) -> list[tuple[str, RevokedKeysFile]]:
+def revocationsOf(settings: Settings) -> NamedLists:
     """The lists of revoked keys that the settings name, each with the setting's name."""
     lists = []
     if settings.revokedKeys:
@@ -263,19 +290,6 @@ def revocationsOf(settings: Settings) -> list[tuple[str, RevokedKeysFile]]:
     if settings.badKeys:
         lists.append(("bad-keys", blocklistFile(settings.badKeys)))
     return lists
-
-
-def checkRevocations(settings: Settings) -> None:
-    """Make sure that the lists of revoked keys are of use: with one that is not, nobody gets in.
-
-    Raises:
-        SettingsError: One is not; the text says which and why.
-    """
-    for name, file in revocationsOf(settings):
-        try:
-            file.load()
-        except UnusableList as failure:
-            raise SettingsError(f"{name}: {failure}") from None
 
 
 def authorizedKeysOf(settings: Settings) -> AuthorizedKeysFiles:

@@ -15,8 +15,15 @@ from twisted.internet import defer
 from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 
-from limpet.checkers import InMemorySSHKeyDB, SSHPublicKeyChecker, SSHPublicKeyDatabase, publickeys
+from limpet.checkers import (
+    InMemorySSHKeyDB,
+    SSHPublicKeyChecker,
+    SSHPublicKeyDatabase,
+    publickeys,
+    revocations,
+)
 from limpet.checkers.publickeys import MAX_ADDRESS_LISTS
+from limpet.checkers.workers import checks
 from limpet.core.authentication import Factors, UserAuthRequest
 from limpet.core.authorizedkeys import AuthorizedKey, KeyOptions, Restrictions
 from limpet.error import ValidPublicKey
@@ -138,6 +145,19 @@ def test_F3_aRevokedKeyLetsNobodyInAndWouldNotDo() -> None:
         assert outcome(check, credentials()) is UnauthorizedLogin
         assert outcome(check, credentials(signed=False)) is UnauthorizedLogin
     assert outcome(revoking(Revoking(OTHER.public().blob())), credentials()) == b"alice"
+
+
+def test_F3_M5_nobodyIsInWhileAListIsRead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: defer.Deferred[bool] = defer.Deferred()
+    path = tmp_path / "revoked"
+    path.write_bytes(b"# a remark\n" * revocations.IN_PLACE_LENGTH)
+    monkeypatch.setattr(checks, "run", lambda *_: read)
+    results: list[Any] = []
+    check = revoking(revocations.RevokedKeysFile(str(path)))
+    check.requestAvatarId(credentials()).addBoth(results.append)
+    assert results == []
+    read.errback(Failure(MemoryError()))
+    assert isinstance(results[0], Failure)
 
 
 def test_F3_ofACertificateTheWholeIsAskedAbout() -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet import defer
 from twisted.logger import LogEvent, globalLogPublisher
 
 from limpet.checkers import RevokedKeysFile, UnusableList, blocklistFile
-from limpet.checkers.revocations import SETTLED_SECONDS
+from limpet.checkers.revocations import IN_PLACE_LENGTH, SETTLED_SECONDS
+from limpet.checkers.workers import checks
 from limpet.ssh.keys import Key
 from tests.keymaking import makeKey
 from tests.unit.core.test_keyblocklist import listOf
@@ -133,6 +135,60 @@ def test_each_new_reason_is_told_once(path: Path, log: list[LogEvent]) -> None:
     path.write_bytes(b"noise\n")
     assert file.isRevoked(OTHER.blob())
     assert len(errorsIn(log)) == 2
+
+
+@pytest.fixture
+def aside(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What a thread is given to do, which is done at once."""
+    given: list[object] = []
+
+    def run(source: object, function: Any, *arguments: Any) -> defer.Deferred[Any]:
+        given.append(source)
+        return defer.maybeDeferred(function, *arguments)
+
+    monkeypatch.setattr(checks, "run", run)
+    return given
+
+
+def resultOf(deferred: defer.Deferred[Any]) -> Any:
+    results: list[Any] = []
+    deferred.addBoth(results.append)
+    return results[0]
+
+
+def test_M5_aLongListIsReadInAThreadAndOnlyWhereItHasChanged(
+    path: Path, aside: list[object]
+) -> None:
+    path.write_bytes(b"# a remark\n" * IN_PLACE_LENGTH + lineOf(KEY))
+    file = RevokedKeysFile(str(path), now=lambda: path.stat().st_ctime + SETTLED_SECONDS)
+    for _ in range(3):
+        assert resultOf(file.judge(KEY.blob())) is True
+        assert resultOf(file.judge(OTHER.blob())) is False
+    assert aside == [("revocations", str(path))]
+    path.write_bytes(b"# a remark\n" * IN_PLACE_LENGTH + lineOf(OTHER))
+    assert resultOf(file.judge(OTHER.blob())) is True
+    assert len(aside) == 2
+    path.unlink()
+    assert resultOf(file.judge(KEY.blob())) is True
+    assert len(aside) == 2
+
+
+def test_aShortListIsReadWhereItIsAsked(path: Path, aside: list[object]) -> None:
+    file = RevokedKeysFile(str(path))
+    assert resultOf(file.judge(KEY.blob())) is True
+    assert resultOf(file.prepare()).isRevoked(KEY.blob())
+    assert aside == []
+
+
+@pytest.mark.parametrize("length", [0, IN_PLACE_LENGTH])
+def test_F3_aListThatIsNoneRevokesEverythingInAThreadToo(
+    path: Path, aside: list[object], length: int
+) -> None:
+    path.write_bytes(b"# a remark\n" * length + b"noise\n")
+    file = RevokedKeysFile(str(path))
+    assert resultOf(file.judge(OTHER.blob())) is True
+    assert resultOf(file.prepare()).check(UnusableList)
+    assert bool(aside) == bool(length)
 
 
 def test_D13_a_list_of_known_keys(tmp_path: Path) -> None:
