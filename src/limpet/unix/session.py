@@ -46,6 +46,9 @@ MAX_TERM = 128
 MAX_COMMAND = 131072 - 1
 """Longest command, in bytes: what Linux takes as one argument (MAX_ARG_STRLEN, with its NUL)."""
 
+MAX_ORIGINAL_COMMAND = MAX_COMMAND - len("SSH_ORIGINAL_COMMAND=")
+"""Longest command, in bytes, that a forced one can be told: a variable is an argument to Linux."""
+
 
 NO_SHELLS = frozenset({"nologin", "false"})
 """The shells of accounts that nobody is to log in to. With OpenSSH's sftp-server, which the shell
@@ -184,11 +187,12 @@ class UnixSession:
             raise ConchError("this server is for files only")
         forced = self.restrictions.forcedCommand
         command = asked if forced is None else forced
-        if command is not None and (b"\0" in command or len(command) > MAX_COMMAND):
-            raise ConchError("a command that no shell can be given")
+        _checkCommand(command, MAX_COMMAND)
         environment = self._environment()
-        if forced is not None and asked is not None and b"\0" not in asked:
-            environment[b"SSH_ORIGINAL_COMMAND"] = asked[:MAX_COMMAND]
+        if forced is not None and asked is not None:
+            # A part of it, or none, could be taken for another wish.
+            _checkCommand(asked, MAX_ORIGINAL_COMMAND)
+            environment[b"SSH_ORIGINAL_COMMAND"] = asked
         account = self.avatar.account
         executable = account.shell
         argv: list[bytes | str]
@@ -283,3 +287,9 @@ class UnixSession:
             self._terminal = None
         if self.child is not None:
             self.child.hangUp(self.avatar.policy.hangupGraceSeconds)
+
+
+def _checkCommand(command: bytes | None, limit: int) -> None:
+    """Raise ConchError where the system could not pass a command on."""
+    if command is not None and (b"\0" in command or len(command) > limit):
+        raise ConchError("a command that no shell can be given")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,12 @@ from limpet.interfaces import EnvironmentVariableNotPermitted, ISession, ISessio
 from limpet.ssh.address import SSHTransportAddress
 from limpet.unix import session as sessionModule
 from limpet.unix.accounts import Account
-from limpet.unix.session import MAX_COMMAND, SessionPolicy, UnixSession
+from limpet.unix.session import (
+    MAX_COMMAND,
+    MAX_ORIGINAL_COMMAND,
+    SessionPolicy,
+    UnixSession,
+)
 from limpet.unix.spawning import Program, SpawnFailed
 from tests.descriptors import openDescriptors
 
@@ -156,6 +162,25 @@ def test_aCommandThatNoShellCanBeGivenIsRefused(command: bytes) -> None:
     with pytest.raises(ConchError):
         session.execCommand(object(), command)
     assert session.child is None
+
+
+@pytest.mark.parametrize("command", [b"a\0b", b"x" * (MAX_ORIGINAL_COMMAND + 1)])
+def test_aCommandThatAForcedOneCannotBeToldIsRefused(command: bytes) -> None:
+    """A part of it was told, or nothing, or the system would not start it."""
+    session = make(Restrictions(forcedCommand=b"only this"))
+    with pytest.raises(ConchError):
+        session.execCommand(object(), command)
+    assert session.child is None
+
+
+def test_theLongestCommandThatIsTakenCanBeRun() -> None:
+    """Linux takes no longer argument and no longer variable, its name included."""
+    environment = {b"SSH_ORIGINAL_COMMAND": b"x" * MAX_ORIGINAL_COMMAND}
+    arguments: list[bytes | str] = ["sh", "-c", b"#" * MAX_COMMAND]
+    assert subprocess.run(arguments, env=environment, check=False).returncode == 0
+    environment = {b"SSH_ORIGINAL_COMMAND": b"x" * (MAX_ORIGINAL_COMMAND + 1)}
+    with pytest.raises(OSError, match="too long"):
+        subprocess.run(arguments, env=environment, check=False)
 
 
 def test_oneSessionRunsOneProgram() -> None:
