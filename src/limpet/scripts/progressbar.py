@@ -1,7 +1,8 @@
 """Progress on a terminal: what is being copied, how fast, and how long it will take.
 
-Rule: drawn ten times a second at most, and only while something is copied; names are shown harmless
-(attacks.md J5). What was copied stays in a line for a large file, and in one for all.
+Rule: drawn ten times a second at most, and only while something is copied; each file has one line,
+however narrow the terminal is; names are shown harmless (attacks.md J5). What was copied stays in a
+line for a large file, and in one for all.
 """
 
 from __future__ import annotations
@@ -10,15 +11,10 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
+from rich.text import Text
 
 from limpet.client.errors import shown
 from limpet.client.filecopy import Progress
@@ -33,6 +29,35 @@ LARGE = 4 * 1024 * 1024
 """From so many bytes on a file has a line of its own that stays (ours)."""
 
 NAME_WIDTH = 32
+BAR_WIDTH = 16
+FIGURES_WIDTH = 33
+"""What `_Figures` writes, at most (but for times of ten hours and more)."""
+
+NARROW = 60
+"""Below so many columns there is no bar, and two figures only."""
+
+
+class _Figures(ProgressColumn):
+    """How much has come, how fast it comes, and how long it will take.
+
+    Args:
+        isNarrow: Whether there is room for no more than a part and a rate.
+    """
+
+    def __init__(self, isNarrow: bool) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._isNarrow = isNarrow
+
+    def render(self, task: Task) -> Text:
+        percentage = f"{task.percentage:3.0f}%" if task.total else "    "
+        rate = f"{humanSize(task.speed)}/s" if task.speed else "-"
+        if self._isNarrow:
+            return Text(f"{percentage} {rate:>7}")
+        size = "?" if task.total is None else humanSize(task.total)
+        left = "-:--:--" if task.time_remaining is None else _clockTime(task.time_remaining)
+        return Text(
+            f"{percentage} {humanSize(task.completed)}/{size}".ljust(16) + f"{rate:>8} {left:>8}"
+        )
 
 
 class Meter:
@@ -72,13 +97,12 @@ class Meter:
     def _draw(self, progress: Progress, now: float) -> None:
         self._drawn = now
         if self._bars is None:
+            isNarrow = self._console.width < NARROW
+            whole = Column(no_wrap=True, overflow="ellipsis")
             self._bars = Bars(
-                TextColumn("{task.fields[label]}", markup=False),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%", markup=False),
-                DownloadColumn(binary_units=True),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[label]}", markup=False, table_column=whole),
+                *([] if isNarrow else [BarColumn(bar_width=BAR_WIDTH)]),
+                _Figures(isNarrow),
                 console=self._console,
                 auto_refresh=False,
                 transient=True,
@@ -87,11 +111,16 @@ class Meter:
         task = self._tasks.get(progress.path)
         if task is None and len(self._tasks) < MAX_BARS:
             task = self._tasks[progress.path] = self._bars.add_task(
-                "", total=progress.size, label=label(progress.path)
+                "", total=progress.size, label=label(progress.path, self._nameWidth())
             )
         if task is not None:
             self._bars.update(task, completed=progress.done, total=progress.size)
         self._bars.refresh()
+
+    def _nameWidth(self) -> int:
+        width = self._console.width
+        others = BAR_WIDTH + FIGURES_WIDTH + 3 if width >= NARROW else 14
+        return max(1, min(NAME_WIDTH, width - others))
 
     def _ended(self, progress: Progress, now: float) -> None:
         begun, start = self._begun.pop(progress.path, (now, 0))
@@ -129,12 +158,17 @@ def terminalMeter() -> Meter:
     return Meter(Console())
 
 
-def label(path: bytes) -> str:
+def label(path: bytes, width: int = NAME_WIDTH) -> str:
     """The last part of a path, as wide as every other."""
     name = shown(path.rstrip(b"/").rpartition(b"/")[2] or path)
-    if len(name) > NAME_WIDTH:
-        name = name[: NAME_WIDTH - 1] + "…"
-    return name.ljust(NAME_WIDTH)
+    if len(name) > width:
+        name = name[: width - 1] + "…"
+    return name.ljust(width)
+
+
+def _clockTime(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def summary(size: int, seconds: float) -> str:

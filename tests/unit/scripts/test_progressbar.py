@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 
+import pytest
 from rich.console import Console
 
 from limpet.client.filecopy import Progress
@@ -13,10 +15,10 @@ from limpet.scripts.progressbar import Meter, label, summary
 class Screen:
     """A meter with a clock, and what it draws."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 120) -> None:
         self.now = 0.0
         self.drawn = io.StringIO()
-        console = Console(file=self.drawn, width=120, force_terminal=True, color_system=None)
+        console = Console(file=self.drawn, width=width, force_terminal=True, color_system=None)
         self.meter = Meter(console, lambda: self.now)
         self.meter.begin()
 
@@ -48,6 +50,25 @@ def test_long_ones_draw_ten_times_a_second_at_most() -> None:
     screen.tell("ends", 10 << 20)
     screen.meter.end()
     assert "10M in 1.0 s, 10M/s" in screen.drawn.getvalue()
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_a_file_has_one_line_however_narrow_the_terminal_is(width: int) -> None:
+    screen = Screen(width)
+    path = b"a-rather-long-name-of-a-file-that-goes-on.tar.gz"
+    screen.tell("begins", 0, 999 << 30, path=path)
+    for step in range(1, 30):
+        screen.now += 0.2
+        screen.tell("goes on", step << 20, 999 << 30, path=path)
+    drawn = screen.drawn.getvalue()
+    assert "\n" not in drawn
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", drawn.rpartition("\x1b[2K")[2])
+    assert len(last) <= width
+    assert last.startswith("a-")
+    assert "%" in last
+    assert "/s" in last
+    if width >= 80:
+        assert "29M/999G" in last
 
 
 def test_what_was_there_before_does_not_count_for_the_rate() -> None:
