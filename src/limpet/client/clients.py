@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ from limpet.client.config import (
     ConfigError,
     ForwardSpec,
     LookUpName,
+    WouldWait,
     loadClientConfig,
     parseDestination,
     parseForward,
@@ -102,7 +104,8 @@ def connect(
         cancelled.
     """
     try:
-        config = _configFor(destination, user, port, hostKeys, options, configFiles)
+        load = partial(_configFor, destination, user, port, hostKeys, options, configFiles)
+        config = _unlessItWaits(load)
         credentials = Credentials(
             keys=[_keyFrom(key, passphrase) for key in keys],
             certificates=[_certificateFrom(certificate) for certificate in certificates],
@@ -118,13 +121,20 @@ def connect(
     def connectAs(found: ClientConfig) -> defer.Deferred[connecting.ClientConnection]:
         return connecting.connect(running, found, ui, credentials=credentials, hostKeys=policy)
 
-    if not config.wantsLookUps:
+    if config is not None:
         return connectAs(config).addCallback(Client)
-    # Once more, now with the resolver, where waiting for it does no harm.
-    loading = aside(
-        running, _configFor, destination, user, port, hostKeys, options, configFiles, systemLookUp
-    )
+    # Once more, now with commands and the resolver, where waiting for them does no harm.
+    loading = aside(running, load, systemLookUp)
     return loading.addCallback(connectAs).addCallback(Client)
+
+
+def _unlessItWaits(load: Callable[..., ClientConfig]) -> ClientConfig | None:
+    """A configuration; None where a command or the resolver has to be waited for."""
+    try:
+        config = load(mayWait=False)
+    except WouldWait:
+        return None
+    return None if config.wantsLookUps else config
 
 
 def _configFor(
@@ -135,6 +145,7 @@ def _configFor(
     options: Mapping[str, object] | None,
     configFiles: Sequence[str | Path] | None,
     lookUp: LookUpName | None = None,
+    mayWait: bool = True,
 ) -> ClientConfig:
     try:
         place = parseDestination(destination)
@@ -152,7 +163,9 @@ def _configFor(
             value = "yes" if value else "no"
         overrides.append((name, str(value)))
     files = None if configFiles is None else [Path(name) for name in configFiles]
-    return loadClientConfig(place.host, overrides=overrides, files=files, lookUp=lookUp)
+    return loadClientConfig(
+        place.host, overrides=overrides, files=files, lookUp=lookUp, mayWait=mayWait
+    )
 
 
 def _policyFor(hostKeys: Any, reactor: Any) -> HostKeyPolicy:
@@ -198,6 +211,15 @@ def _certificateFrom(source: Certificate | str | Path) -> Certificate:
 
 def _bytes(text: Text) -> bytes:
     return text.encode("utf-8") if isinstance(text, str) else text
+
+
+def _commandLine(command: Text) -> bytes:
+    if not isinstance(command, str | bytes):
+        raise TypeError(
+            f"a command is a line, str or bytes, and not {type(command).__name__}: the shell over "
+            "there takes it apart; shlex.join makes a line of words"
+        )
+    return _bytes(command)
 
 
 class Client:
@@ -262,7 +284,12 @@ class Client:
             lends = self._lendsAgent(forwardAgent)
         except RequestRefused:
             return defer.fail()
-        program = Program(EXEC, _bytes(command), _environment(env), terminal, lends)
+        if not isinstance(input, bytes | bytearray | memoryview) and not hasattr(input, "read"):
+            raise TypeError(
+                f"the input is bytes or an open file, and not {type(input).__name__}; a text has "
+                "to be encoded"
+            )
+        program = Program(EXEC, _commandLine(command), _environment(env), terminal, lends)
         process = self._open(program, None, input)
         process.collect()
         # Its failure is that of `wait` as well.
@@ -321,7 +348,7 @@ class Client:
         Returns:
             A Deferred of the `RemoteProcess`; it fails with `RequestRefused` or `ConnectionEnded`.
         """
-        kind, line = (SHELL, b"") if command is None else (EXEC, _bytes(command))
+        kind, line = (SHELL, b"") if command is None else (EXEC, _commandLine(command))
         try:
             lends = self._lendsAgent(forwardAgent)
         except RequestRefused:

@@ -67,6 +67,7 @@ __all__ = [
     "ConfigError",
     "ForwardSpec",
     "JumpHost",
+    "WouldWait",
     "loadClientConfig",
     "parseDestination",
     "parseForward",
@@ -338,11 +339,13 @@ class ClientConfig:
         except (NeedsShell, BadToken) as failure:
             raise ConfigError(f"{command!r} cannot be run: {failure}") from None
 
-    def forJump(self, lookUp: LookUpName | None = None) -> ClientConfig | None:
+    def forJump(
+        self, lookUp: LookUpName | None = None, mayWait: bool = True
+    ) -> ClientConfig | None:
         """The configuration of the last host on the way, whose own `forJump` leads further.
 
         Args:
-            lookUp: As for `loadClientConfig`.
+            lookUp: As for `loadClientConfig`; likewise `mayWait`.
 
         Returns:
             None where the way is direct.
@@ -353,6 +356,7 @@ class ClientConfig:
         if not self.proxyJump:
             return None
         loadedWith = self.loadedWith or LoadArguments(files=())
+            WouldWait: As for `loadClientConfig`.
         if loadedWith.depth >= MAX_JUMP_DEPTH:
             raise ConfigError(
                 f"more than {MAX_JUMP_DEPTH} jump hosts lead to one host; does ProxyJump of "
@@ -368,13 +372,18 @@ class ClientConfig:
         if before:
             overrides.append(("ProxyJump", ",".join(str(host) for host in before)))
         # What was given for the target alone (its keys, its port) is not for the hosts on the way.
-        arguments = replace(loadedWith, depth=loadedWith.depth + 1, command="", lookUp=lookUp)
+        depth = loadedWith.depth + 1
+        arguments = replace(loadedWith, depth=depth, command="", lookUp=lookUp, mayWait=mayWait)
         return _load(jump.host, overrides, arguments)
 
 
 @dataclass(frozen=True)
 class LoadArguments:
     """What `loadClientConfig` was called with, to be used again for the hosts on the way."""
+
+class WouldWait(Exception):
+    """A command is to be run, and its end to be waited for: call again where that does no harm."""
+
 
     files: Sequence[Path] | None = None
     localUser: str | None = None
@@ -387,6 +396,7 @@ class LoadArguments:
 
 
 def loadClientConfig(
+    mayWait: bool = True
     host: str,
     *,
     overrides: Sequence[tuple[str, str]] = (),
@@ -401,6 +411,7 @@ def loadClientConfig(
     """Find out what the configuration says of a host.
 
     It reads files, and may run commands and look up names where that is allowed.
+    mayWait: bool = True,
 
     Args:
         host: The host as the person calls it; `Host` patterns are held against it.
@@ -422,9 +433,11 @@ def loadClientConfig(
     Raises:
         ConfigError: Something in it cannot be used, or `host` is not a name of a host.
     """
+        mayWait: Whether a command of `Match exec` that is to be run may be waited for.
     arguments = LoadArguments(
         None if files is None else tuple(files),
         localUser,
+        WouldWait: `mayWait` is false, and there is such a command.
         home,
         environment,
         allowMatchExec,
@@ -434,6 +447,7 @@ def loadClientConfig(
     return _load(host, overrides, arguments)
 
 
+        mayWait,
 def _load(
     host: str, overrides: Sequence[tuple[str, str]], arguments: LoadArguments
 ) -> ClientConfig:
@@ -570,6 +584,7 @@ class _Machine:
         self.filesRead: list[str] = []
         # Each command is run once, however many passes there are.
         self._answers: dict[tuple[str, ...], bool] = {}
+        self._mayWait = arguments.mayWait
 
     @property
     def version(self) -> str:
@@ -626,6 +641,8 @@ class _Machine:
             answer = self._answers[tuple(argv)] = self._run(argv, source)
         return answer
 
+        if answer is None and not self._mayWait:
+            raise WouldWait(f"{source}: Match exec: {argv[0]}")
     def _wantsExec(self, settings: Settings) -> bool:
         """Whether the person said so; what the whole system's file says is not that person's."""
         wants: bool = settings.get("limpetmatchexec", False)

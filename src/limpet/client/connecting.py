@@ -30,7 +30,7 @@ from limpet._logger import ClassLogger
 from limpet.client.agent import AgentForwarding, connectToAgent
 from limpet.client.authenticating import ConfiguredUserAuth, Credentials
 from limpet.client.channeltimeouts import ChannelTimeouts
-from limpet.client.config import ClientConfig
+from limpet.client.config import ClientConfig, WouldWait
 from limpet.client.dialing import ProxyProgram, dial, dialByCommand, dialByPassing, markPackets
 from limpet.client.errors import (
     ClientError,
@@ -810,8 +810,12 @@ def _connect(
     reactor: Any, config: ClientConfig, ui: Any, credentials: Credentials, hostKeys: HostKeyPolicy
 ) -> Any:
     via = None
-    jump = config.forJump()
-    if jump is not None and jump.wantsLookUps:
+    try:
+        jump = config.forJump(mayWait=False)
+        isKnown = jump is None or not jump.wantsLookUps
+    except WouldWait:
+        isKnown = False
+    if not isKnown:
         jump = yield aside(reactor, config.forJump, systemLookUp)
     if jump is not None:
         try:

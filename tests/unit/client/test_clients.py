@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 import limpet
+from limpet.client import clients, connecting
 from limpet.client.clients import Client, connect
 from limpet.client.config import ConfigError
 from limpet.client.errors import (
@@ -417,6 +419,75 @@ class TestSubsystem:
     def test_process(self, world: World) -> None:
         with pytest.raises(RequestRefused, match="the server refuses the subsystem none"):
             world.result(world.client.subsystem("none"))
+
+
+class Aside:
+    """Stands in for a thread: what it is given is done when a test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+        self.waiting: list[Any] = []
+        monkeypatch.setattr(module, "aside", self)
+
+    def __call__(self, reactor: Any, function: Any, *arguments: Any) -> defer.Deferred[Any]:
+        done: defer.Deferred[Any] = defer.Deferred()
+        self.waiting.append((done, function, arguments))
+        return done
+
+    def do(self) -> None:
+        (done, function, arguments) = self.waiting.pop()
+        done.callback(function(*arguments))
+
+
+class TestMatchExec:
+    """Its command may take ten seconds, in which the reactor stood still."""
+
+    @pytest.fixture
+    def mark(self, tmp_path: Path) -> Path:
+        return tmp_path / "mark"
+
+    @pytest.fixture
+    def file(self, tmp_path: Path, mark: Path) -> Path:
+        file = tmp_path / "config"
+        file.write_text(
+            f'LimpetMatchExec yes\nMatch host gate exec "touch {mark}"\nPort 5\n'
+            "Host target\nProxyJump gate\n"
+        )
+        return file
+
+    def test_itIsRunAside(self, file: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        aside = Aside(monkeypatch, clients)
+        reactor = MemoryNetwork(lambda host, port: None)
+        connect("gate", configFiles=[file], reactor=reactor, hostKeys=[HOST_KEY.public()])
+        reactor.settle()
+        assert (mark.exists(), reactor.connectors) == (False, [])
+        aside.do()
+        reactor.settle()
+        assert (mark.exists(), reactor.connectors[0].port) == (True, 5)
+
+    def test_thatOfAJumpHostToo(
+        self, file: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        aside = Aside(monkeypatch, connecting)
+        reactor = MemoryNetwork(lambda host, port: None)
+        connect("target", configFiles=[file], reactor=reactor, hostKeys=[HOST_KEY.public()])
+        reactor.settle()
+        assert (mark.exists(), reactor.connectors) == (False, [])
+        aside.do()
+        reactor.settle()
+        assert (mark.exists(), reactor.connectors[0].port) == (True, 5)
+
+    def test_whatFailsThereFailsTheConnection(
+        self, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        aside = Aside(monkeypatch, clients)
+        file.write_text('LimpetMatchExec yes\nMatch exec "/nowhere/program"\n')
+        failed: list[Any] = []
+        connect("gate", configFiles=[file], reactor=MemoryNetwork()).addErrback(failed.append)
+        ((done, function, arguments),) = aside.waiting
+        with pytest.raises(ConfigError, match="/nowhere/program cannot be run"):
+            function(*arguments)
+        done.errback(ConfigError("it cannot be run"))
+        assert failed[0].check(ConfigError)
 
 
 class TestArguments:

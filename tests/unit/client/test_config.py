@@ -14,6 +14,7 @@ from limpet.client.config import (
     ConfigError,
     ForwardSpec,
     JumpHost,
+    WouldWait,
     loadClientConfig,
 )
 from limpet.client.errors import ClientError
@@ -318,6 +319,21 @@ class TestMatchExec:
     def test_what_cannot_be_run_is_told(self, load: Loader, command: str) -> None:
         with pytest.raises(ConfigError, match="given line 1: Match exec: "):
             load(f'Match exec "{command}"\nPort 5', allowMatchExec=True)
+
+    def test_who_must_not_wait_is_told_that_it_would(self, home: Path, load: Loader) -> None:
+        mark = home / "mark"
+        text = f'Host gate\nMatch host gate exec "touch {mark}"\nPort 5\nHost h\nProxyJump gate\n'
+        found = load(text, allowMatchExec=True, mayWait=False)
+        with pytest.raises(WouldWait, match="Match exec: touch"):
+            found.forJump(mayWait=False)
+        with pytest.raises(WouldWait):
+            load(text, host="gate", allowMatchExec=True, mayWait=False)
+        assert not mark.exists()
+        assert load(text, host="gate", mayWait=False).port == 22
+        jump = found.forJump()
+        assert jump is not None
+        assert jump.port == 5
+        assert mark.exists()
 
     def test_it_may_not_take_for_ever(self, load: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("limpet.client.config.MATCH_EXEC_SECONDS", 0.01)
