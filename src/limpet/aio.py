@@ -14,6 +14,7 @@ A cancelled coroutine ends what it had begun: the connection, the command.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
@@ -354,6 +355,10 @@ def connect(destination: str, **arguments: Any) -> _Connecting:
         TypeError: There is no such argument.
     """
     given = _camel(arguments)
+    for name, camel in zip(arguments, given, strict=True):
+        if camel not in _ARGUMENTS:
+            known = ", ".join(sorted(_ARGUMENTS.values()))
+            raise TypeError(f"connect() has no argument {name}; there are {known}")
     answer = given.get("answer")
     if answer is not None:
         given["answer"] = lambda *asked: _maybe_coroutine(answer(*asked))
@@ -364,6 +369,18 @@ def connect(destination: str, **arguments: Any) -> _Connecting:
         return Client(await _come(connecting, lambda client: client.close()))
 
     return _Connecting(start)
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+_ARGUMENTS = {
+    name: _snake(name)
+    for name in inspect.signature(clients.connect).parameters
+    if name not in ("destination", "reactor")
+}
+"""What `limpet.connect` takes, and what it is called here."""
 
 
 def _camel(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -230,11 +230,29 @@ def test_aCoroutineMayAnswer() -> None:
 
 def test_unknownArguments() -> None:
     async def use(connect: Any) -> None:
-        for name in ("colour", "hostKeys", "host_Keys"):
+        for name in ("colour", "hostKeys", "host_Keys", "known_hosts", "reactor"):
             with pytest.raises(TypeError, match=name):
                 await connect(**{name: "blue"})
+        with pytest.raises(TypeError, match="there are answer, certificates, config_files, host_k"):
+            await connect(username="alice")
 
     onServer(use)
+
+
+def test_whatIsNoCommandAndNoInput() -> None:
+    """The mistake is told where it was made, and the connection goes on."""
+
+    async def use(connect: Any) -> Any:
+        async with connect() as client:
+            for begin in (client.run, client.start):
+                with pytest.raises(TypeError, match=r"a line, str or bytes, and not list: .*shlex"):
+                    await begin(["exit", "0"])
+            with pytest.raises(TypeError, match="bytes or an open file, and not str"):
+                await client.run("echo", input="text")
+            assert (await client.run("echo", input=bytearray(b"x"))).stdout == b"x"
+            return (await client.run("exit 3")).exit_status
+
+    assert onServer(use) == 3
 
 
 def test_results() -> None:

@@ -284,7 +284,9 @@ class Client:
             lends = self._lendsAgent(forwardAgent)
         except RequestRefused:
             return defer.fail()
-        if not isinstance(input, bytes | bytearray | memoryview) and not hasattr(input, "read"):
+        if isinstance(input, bytearray | memoryview):
+            input = bytes(input)
+        if not isinstance(input, bytes) and not hasattr(input, "read"):
             raise TypeError(
                 f"the input is bytes or an open file, and not {type(input).__name__}; a text has "
                 "to be encoded"
