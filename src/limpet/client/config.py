@@ -352,11 +352,11 @@ class ClientConfig:
 
         Raises:
             ConfigError: It cannot be used, or the hosts lead around in a circle.
+            WouldWait: As for `loadClientConfig`.
         """
         if not self.proxyJump:
             return None
         loadedWith = self.loadedWith or LoadArguments(files=())
-            WouldWait: As for `loadClientConfig`.
         if loadedWith.depth >= MAX_JUMP_DEPTH:
             raise ConfigError(
                 f"more than {MAX_JUMP_DEPTH} jump hosts lead to one host; does ProxyJump of "
@@ -377,13 +377,13 @@ class ClientConfig:
         return _load(jump.host, overrides, arguments)
 
 
-@dataclass(frozen=True)
-class LoadArguments:
-    """What `loadClientConfig` was called with, to be used again for the hosts on the way."""
-
 class WouldWait(Exception):
     """A command is to be run, and its end to be waited for: call again where that does no harm."""
 
+
+@dataclass(frozen=True)
+class LoadArguments:
+    """What `loadClientConfig` was called with, to be used again for the hosts on the way."""
 
     files: Sequence[Path] | None = None
     localUser: str | None = None
@@ -392,11 +392,11 @@ class WouldWait(Exception):
     allowMatchExec: bool = False
     command: str = ""
     lookUp: LookUpName | None = None
+    mayWait: bool = True
     depth: int = 0
 
 
 def loadClientConfig(
-    mayWait: bool = True
     host: str,
     *,
     overrides: Sequence[tuple[str, str]] = (),
@@ -407,11 +407,11 @@ def loadClientConfig(
     allowMatchExec: bool = False,
     command: str | None = None,
     lookUp: LookUpName | None = None,
+    mayWait: bool = True,
 ) -> ClientConfig:
     """Find out what the configuration says of a host.
 
     It reads files, and may run commands and look up names where that is allowed.
-    mayWait: bool = True,
 
     Args:
         host: The host as the person calls it; `Host` patterns are held against it.
@@ -429,25 +429,25 @@ def loadClientConfig(
         lookUp: What looks up names, and waits for the answers, where CanonicalizeHostname asks for
             that: `limpet.client.names.systemLookUp`, say. None looks up none; then the result's
             `wantsLookUps` says whether one was needed, and that is one of the warnings.
+        mayWait: Whether a command of `Match exec` that is to be run may be waited for.
 
     Raises:
         ConfigError: Something in it cannot be used, or `host` is not a name of a host.
+        WouldWait: `mayWait` is false, and there is such a command.
     """
-        mayWait: Whether a command of `Match exec` that is to be run may be waited for.
     arguments = LoadArguments(
         None if files is None else tuple(files),
         localUser,
-        WouldWait: `mayWait` is false, and there is such a command.
         home,
         environment,
         allowMatchExec,
         command or "",
         lookUp,
+        mayWait,
     )
     return _load(host, overrides, arguments)
 
 
-        mayWait,
 def _load(
     host: str, overrides: Sequence[tuple[str, str]], arguments: LoadArguments
 ) -> ClientConfig:
@@ -580,11 +580,11 @@ class _Machine:
         given = arguments.environment
         self.environment: Mapping[str, str] = os.environ if given is None else given
         self._allowExec = arguments.allowMatchExec
+        self._mayWait = arguments.mayWait
         self._ownersOnly = arguments.files is None
         self.filesRead: list[str] = []
         # Each command is run once, however many passes there are.
         self._answers: dict[tuple[str, ...], bool] = {}
-        self._mayWait = arguments.mayWait
 
     @property
     def version(self) -> str:
@@ -637,12 +637,12 @@ class _Machine:
         except (NeedsShell, BadToken) as failure:
             raise source.error(f"Match exec: {failure}") from None
         answer = self._answers.get(tuple(argv))
+        if answer is None and not self._mayWait:
+            raise WouldWait(f"{source}: Match exec: {argv[0]}")
         if answer is None:
             answer = self._answers[tuple(argv)] = self._run(argv, source)
         return answer
 
-        if answer is None and not self._mayWait:
-            raise WouldWait(f"{source}: Match exec: {argv[0]}")
     def _wantsExec(self, settings: Settings) -> bool:
         """Whether the person said so; what the whole system's file says is not that person's."""
         wants: bool = settings.get("limpetmatchexec", False)
