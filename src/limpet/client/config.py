@@ -145,8 +145,11 @@ class ClientConfig:
             `hostKeyAlgorithms`, which `limpet.client.knownhosts` puts in order for a host.
         pubkeyAcceptedAlgorithms: What to sign with when logging in.
         caSignatureAlgorithms: What a host certificate may be signed with.
-        controlPath: The socket of a program whose connection is used, if it has one.
-        controlMaster: "yes" and "ask" use none, whatever there is.
+        controlPath: The socket of a program whose connection is used, or that is made.
+        controlMaster: Whether it is made: "no", "yes", "ask" (a person, about each client), "auto"
+            and "autoask" (where there is none to be used).
+        controlPersist: How many seconds a master goes on when nothing is done on its connection; 0
+            for ever, None for no longer than its own session.
         ipQoS: The traffic class of sessions at a terminal, and that of all others; None to leave it
             to the system.
         knownHostsCommand: A command that prints further lines of known_hosts, as it was written;
@@ -202,6 +205,7 @@ class ClientConfig:
     proxyUseFdpass: bool = False
     controlPath: str | None = None
     controlMaster: str = "no"
+    controlPersist: int | None = None
     # Algorithms
     ciphers: list[bytes] = field(default_factory=lambda: list(DEFAULT_ALGORITHMS.ciphers))
     macs: list[bytes] = field(default_factory=lambda: list(DEFAULT_ALGORITHMS.macs))
@@ -762,6 +766,7 @@ class _Builder:
             proxyUseFdpass=get("proxyusefdpass", False),
             controlPath=self._controlPath(),
             controlMaster=get("controlmaster", "no"),
+            controlPersist=get("controlpersist"),
             ciphers=self._algorithms("ciphers", DEFAULT_ALGORITHMS.ciphers, _KNOWN_CIPHERS),
             macs=self._algorithms("macs", DEFAULT_ALGORITHMS.macs, _KNOWN_MACS),
             kexAlgorithms=self._algorithms(

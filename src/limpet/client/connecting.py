@@ -109,6 +109,7 @@ class ClientService(SSHConnection):
         whenReady: Called once when the user is logged in.
         agentForwarding: What is lent of the agent; None for nothing.
         hostKeyUpdates: What is done about further keys that the server offers; None for nothing.
+        whenChannelCloses: Called after a channel has closed; None for nobody.
     """
 
     def __init__(self, whenReady: Callable[[], None]) -> None:
@@ -116,6 +117,7 @@ class ClientService(SSHConnection):
         self._whenReady = whenReady
         self.agentForwarding: AgentForwarding | None = None
         self.hostKeyUpdates: HostKeyUpdates | None = None
+        self.whenChannelCloses: Callable[[], object] | None = None
 
     def serviceStarted(self) -> None:
         super().serviceStarted()
@@ -125,6 +127,11 @@ class ClientService(SSHConnection):
         if requestType == HOST_KEYS and self.hostKeyUpdates is not None:
             return self.hostKeyUpdates.offered(data)
         return super().gotGlobalRequest(requestType, data)
+
+    def channelClosed(self, channel: Any) -> None:
+        super().channelClosed(channel)
+        if self.whenChannelCloses is not None:
+            self.whenChannelCloses()
 
     def channel_auth_agent_openssh_com(self, windowSize: int, maxPacket: int, data: bytes) -> Any:
         """The server wants to ask the agent; None, which refuses it, where that was not lent."""

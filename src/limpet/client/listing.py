@@ -121,6 +121,8 @@ def configLines(config: ClientConfig) -> list[str]:
     timeout = config.connectTimeout
     line("connecttimeout", "none" if timeout is None else f"{timeout:g}")
     line("escapechar", "none" if config.escapeChar is None else _char(config.escapeChar))
+    line("controlmaster", _trueFalse(config.controlMaster))
+    line("controlpersist", _persist(config.controlPersist))
     if config.controlPath is not None:
         line("controlpath", config.controlPath)
     if "ipqos" in written:
@@ -184,6 +186,10 @@ def _addKeys(config: ClientConfig) -> str:
         return str(seconds)
     word = _trueFalse(config.addKeysToAgent)
     return word if seconds is None else f"{word} {seconds}"
+
+
+def _persist(seconds: int | None) -> str:
+    return "no" if seconds is None else str(seconds or "yes")
 
 
 def _char(char: str) -> str:

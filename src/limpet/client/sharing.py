@@ -238,15 +238,18 @@ def _limitSending(connection: socket.socket, seconds: float) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIME.pack(whole, part))
 
 
+def userOf(connection: socket.socket) -> int | None:
+    """Who is at the other end of a Unix socket; None where the system does not tell."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
+    return int(_PEER_CREDENTIALS.unpack(packed)[1])
+
+
 def _checkOwner(connection: socket.socket, path: str) -> None:
     """Raise SharingFailed where whoever listens is neither this user nor root."""
-    owner = None
-    if hasattr(socket, "SO_PEERCRED"):
-        packed = connection.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size
-        )
-        owner = _PEER_CREDENTIALS.unpack(packed)[1]
-    else:
+    owner = userOf(connection)
+    if owner is None:
         with suppress(OSError):
             owner = os.stat(path).st_uid
     if owner not in (os.getuid(), *ALSO_TRUSTED):

@@ -1,7 +1,7 @@
 """Messages between programs that share one connection (OpenSSH's PROTOCOL.mux, version 4).
 
-Rule: one message is one string, its first number what it is; what the other side says is read to its
-end or refused.
+Rule: one message is one string, its first number what it is; what the other side says is read to
+its end or refused.
 
     client  HELLO                                  master  HELLO
     client  NEW_SESSION, and three descriptors     master  SESSION_OPENED … EXIT_MESSAGE
@@ -232,7 +232,7 @@ def parseReply(message: bytes) -> Reply:
 
 
 def reply(kind: int, number: int, value: int | None = None) -> bytes:
-    """An answer: `OK`, `ALIVE`, `SESSION_OPENED`, `REMOTE_PORT`, `EXIT_MESSAGE`, `TTY_ALLOC_FAIL`."""
+    """An answer that gives no reason: nothing more, or one number."""
     return u32(kind) + u32(number) + (b"" if value is None else u32(value))
 
 

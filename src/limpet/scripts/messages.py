@@ -62,6 +62,11 @@ class Messages:
         self.isRaw = False
         self._fd = STDERR
 
+    @property
+    def descriptor(self) -> int:
+        """Where it is said."""
+        return self._fd
+
     def writeTo(self, path: str) -> None:
         """Say everything in a file from now on, behind what is in it.
 

@@ -61,7 +61,7 @@ def runShared(config: ClientConfig, invocation: Invocation, messages: Messages) 
         The exit status.
     """
     path = config.controlPath
-    if path is None or config.controlMaster in ("yes", "ask") or config.forkAfterAuthentication:
+    if path is None or config.controlMaster in ("yes", "ask"):
         return None
     if invocation.forwardTo is None and config.sessionType == "none":
         return None
@@ -81,6 +81,8 @@ def runShared(config: ClientConfig, invocation: Invocation, messages: Messages) 
         wish = _wish(config, invocation, messages)
         with _inputOf(config) as stdin:
             session = master.openSession(wish, (stdin, STDOUT, STDERR))
+            if config.forkAfterAuthentication:
+                _goToBackground()
             hasTerminal = wish.wantsTerminal and stdin == STDIN and isTerminal(STDIN)
             terminal = RawTerminal(STDIN) if hasTerminal else None
             status = _waited(master, session, process, terminal, messages)
@@ -93,6 +95,13 @@ def runShared(config: ClientConfig, invocation: Invocation, messages: Messages) 
         return None
     # A status that a process cannot have must not turn into success.
     return OWN_FAILURE if status is None else status if status <= 255 else OWN_FAILURE
+
+
+def _goToBackground() -> None:
+    """Let the shell go on: the session is under way, and a child waits for its end."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
 
 
 def _waited(

@@ -279,6 +279,10 @@ class Login:
         self._commandLine: TerminalInterface | None = None
         self._lendsAgent = False
         self._isOver = False
+        # Where the connection is shared with other programs, and whether this one is behind them.
+        self._master: Any = None
+        self._consent: Any = None
+        self._isBehind = False
 
     # ── beginning ─────────────────────────────────────────────────────────────────────────────
 
@@ -394,12 +398,62 @@ class Login:
         """All is prepared: run what was asked for."""
         if self._isOver:
             return
+        self._share()
+        if self._isBehind:
+            return
         if self._config.forkAfterAuthentication:
             self._goToBackground()
         if self._invocation.forwardTo is not None:
             self._openForward(*self._invocation.forwardTo)
         elif self._config.sessionType != "none":
             self._openSession()
+
+    def _share(self) -> None:
+        """Let other programs use the connection, where the configuration says so."""
+        config, connection = self._config, self._connection
+        if config.controlMaster == "no" or connection is None:
+            return
+        # Loaded where it is wanted: most sessions share nothing.
+        from limpet.scripts.mastering import Consent, firstClient, goBehind, share
+
+        self._consent = Consent(self._reactor, config, self._tellText, self._lendTerminal)
+        makeForwards = partial(self._makeForwards, connection)
+        self._master = share(
+            connection,
+            makeForwards,
+            self._consent,
+            self._messages,
+            partial(self._cut, "ended by a program that shares it"),
+            self._lendsAgent,
+        )
+        if self._master is None:
+            return
+        hasSession = config.sessionType != "none" or self._invocation.forwardTo is not None
+        if config.controlPersist is not None:
+            if not goBehind(self._messages):
+                # In front: what was asked for is the first client's.
+                status = 0
+                if hasSession:
+                    found = firstClient(config, self._invocation, self._messages)
+                    status = OWN_FAILURE if found is None else found
+                leave(status)
+            self._isBehind = True
+            # Its threads stayed with the parent.
+            self._reactor.threadpool = None
+        if config.controlPersist is not None or not hasSession:
+            self._master.persist(config.controlPersist or 0, partial(self._finish, 0))
+
+    def _lendTerminal(self, isLent: bool) -> None:
+        """Leave the terminal to a question for a while, or take it back."""
+        channel = self._channel
+        if not isinstance(channel, AttachedSession) or self._terminal is None:
+            return
+        channel.holdInput(isLent)
+        if isLent:
+            self._messages.isRaw = False
+            self._terminal.restore()
+        else:
+            self._enterRaw()
 
     def _describe(self, connection: ClientConnection) -> None:
         transport = connection.transport
@@ -429,6 +483,10 @@ class Login:
         # Its threads stayed with the parent, and names would wait for them: the next use makes new
         # ones.
         self._reactor.threadpool = None
+        if self._master is not None and self._config.sessionType == "none":
+            from limpet.scripts.mastering import leaveStandardFiles
+
+            leaveStandardFiles(self._messages)
 
     # ── what runs on the connection ───────────────────────────────────────────────────────────
 
@@ -547,6 +605,8 @@ class Login:
         line, self._commandLine = self._commandLine, None
         if line is not None:
             line.abandon()
+        if self._consent is not None:
+            self._consent.abandon()
         self._messages.isRaw = False
         if self._terminal is not None:
             self._terminal.restore()
@@ -554,6 +614,9 @@ class Login:
     def _resized(self) -> None:
         if isinstance(self._channel, AttachedSession):
             self._channel.resize(windowSize(STDIN if isTerminal(STDIN) else STDOUT))
+        if self._master is not None:
+            # A client of ours tells by this that its terminal has another size.
+            self._master.resized()
 
     def _resumed(self) -> None:
         """The process was stopped and goes on; a shell may have changed the terminal."""
@@ -708,6 +771,8 @@ class Login:
         if self._channel is not None and self._terminal is not None:
             self._messages.say(f"connection to {self._config.host} {why}")
         self._isOver = True
+        if self._master is not None:
+            self._master.cut()
         if self._connection is not None:
             self._connection.abort()
         if self._channel is not None:
@@ -731,7 +796,10 @@ class Login:
         others = len(service.channelsToRemoteChannel)
         if others and service.transport is not None and not connection.transport.ending:
             if isFirst:
-                self._tell(f"{others} forwarded connection(s) are still open; waiting for them")
+                kinds = "forwarded connection(s)"
+                if self._master is not None:
+                    kinds = "session(s) and connection(s) of others"
+                self._tell(f"{others} {kinds} are still open; waiting for them")
             self._reactor.callLater(
                 FORWARDINGS_CHECK_SECONDS, self._awaitForwardings, connection, status, False
             )
@@ -742,5 +810,12 @@ class Login:
         connection.close().addCallback(lambda _: self._over(status))
 
     def _over(self, status: int) -> None:
+        if self._master is None:
+            self._leaveWith(status)
+        else:
+            # What others have not read yet is theirs all the same.
+            self._master.close().addCallback(lambda _: self._leaveWith(status))
+
+    def _leaveWith(self, status: int) -> None:
         if not self.finished.called:
             self.finished.callback(status)

@@ -24,7 +24,7 @@ from limpet.core.sshconfig import (
 LETTERS = "1246ab:c:e:fgi:kl:m:no:p:qstvxAB:CD:E:F:GI:J:KL:MNO:P:Q:R:S:TVw:W:XYy"  # those of ssh(1)
 
 USAGE = """\
-usage: limpet ssh [-46AaCfgGNnqsTtVv] [-B bind_interface] [-b bind_address] [-c cipher_spec]
+usage: limpet ssh [-46AaCfGgMNnqsTtVv] [-B bind_interface] [-b bind_address] [-c cipher_spec]
                   [-D [bind_address:]port] [-E log_file] [-e escape_char] [-F configfile]
                   [-i identity_file] [-J destination] [-L address] [-l login_name] [-m mac_spec]
                   [-O ctl_cmd] [-o option] [-p port] [-Q query_option] [-R address]
@@ -69,7 +69,6 @@ _IN_TURN = {"-i": "IdentityFile", "-l": "User", "-p": "Port"}
 _REFUSED = {
     "-1": "version 1 of the protocol is not safe, and is not spoken",
     "-I": "keys on a token (PKCS#11) cannot be used; an agent that has them can",
-    "-M": "a connection of Limpet's is not shared with others (ControlMaster)",
     "-w": "networks are not tunnelled (Tunnel)",
 }
 """Letters that ask for something that is not there, and why nothing takes their place."""
@@ -198,6 +197,9 @@ class _Reader:
         elif letter == "-v":
             self._loudness = min(self._loudness + 1, len(_LOUDNESS))
             self._assign("LogLevel", _LOUDNESS[self._loudness - 1])
+        elif letter == "-M":
+            again = self._assigned.get("ControlMaster") == "yes"
+            self._assign("ControlMaster", "ask" if again else "yes")
         elif letter == "-t":
             again = self._assigned.get("RequestTTY") in ("yes", "force")
             self._assign("RequestTTY", "force" if again else "yes")

@@ -35,7 +35,9 @@ SAMPLES = {
     "Compression": "yes",
     "ConnectionAttempts": "3",
     "ConnectTimeout": "7",
+    "ControlMaster": "ask",
     "ControlPath": "~/.ssh/%C",
+    "ControlPersist": "10m",
     "DynamicForward": "1080",
     "EnableEscapeCommandline": "yes",
     "EscapeChar": "^]",
@@ -98,8 +100,6 @@ SAMPLES = {
     "VisualHostKey": "yes",
     "WarnWeakCrypto": "yes",
     # What is not heeded
-    "ControlMaster": "ask",
-    "ControlPersist": "10m",
     "ForwardX11": "yes",
     "GSSAPIAuthentication": "yes",
     "GSSAPIKeyExchange": "yes",
@@ -130,7 +130,6 @@ HEARD_OF = {"RefuseConnection"}
 """Heeded by an error, which has a test of its own."""
 
 OF_THE_READING = {
-    "controlMaster",
     "settings",
     "tokens",
     "loadedWith",

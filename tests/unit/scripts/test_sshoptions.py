@@ -105,7 +105,6 @@ def test_what_ends_at_once_needs_no_destination() -> None:
         (["-p", "22"], "no host is named"),
         (["-p"], "-p requires argument"),
         (["-Z", "h"], "-Z not recognized"),
-        (["-M", "h"], "ControlMaster"),
         (["-w", "0:0", "h"], "Tunnel"),
         (["-1", "h"], "not safe"),
         (["-oPort", "h"], "KEYWORD=value"),

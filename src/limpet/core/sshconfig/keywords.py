@@ -115,6 +115,13 @@ def _control(text: str) -> str:
     return choice("yes", "no", "ask", "auto", "autoask", true="yes", false="no")(text)
 
 
+def _persist(text: str) -> int | None:
+    """How many seconds a master goes on with nothing to do; 0 for ever, None not at all."""
+    if text in ("no", "false"):
+        return None
+    return 0 if text in ("yes", "true") else values.time(text)
+
+
 def _keystrokes(arguments: Sequence[str]) -> int:
     """The milliseconds between keystrokes on the wire; 0 for none."""
     if len(arguments) != 1:
@@ -190,7 +197,9 @@ KEYWORDS: dict[str, Keyword] = _table(
     Keyword("ProxyJump", one(values.jumps)),
     Keyword("ProxyCommand", _rest, takesRest=True),
     Keyword("ProxyUseFdpass", _flag),
+    Keyword("ControlMaster", one(_control)),
     Keyword("ControlPath", _text),
+    Keyword("ControlPersist", one(_persist)),
     Keyword("IPQoS", values.trafficClasses),
     Keyword("VersionAddendum", _rest, takesRest=True),
     Keyword("Tag", _text),
@@ -277,8 +286,6 @@ KEYWORDS: dict[str, Keyword] = _table(
     ),
     _missing("VerifyHostKeyDNS", one(choice("yes", "no", "ask", true="yes", false="no")), *_OFF),
     # ── What is not heeded, and costs comfort only ──
-    _comfort("ControlMaster", one(_control), *_OFF),
-    _comfort("ControlPersist", _text, *_OFF),
     _comfort("GSSAPIAuthentication", _flag, *_OFF),
     _comfort("GSSAPIKeyExchange", _flag, *_OFF),
     _comfort("LogVerbose", _texts, "none"),

@@ -325,7 +325,7 @@ class TestWhatIsNotDone:
         assert found.warnings == found.notes == []
 
     @pytest.mark.parametrize(
-        "line", ["Tunnel no", "ForwardX11 no", "PKCS11Provider none", "ControlMaster no"]
+        "line", ["Tunnel no", "ForwardX11 no", "PKCS11Provider none", "LogVerbose none"]
     )
     def test_is_not_told_where_nothing_is_asked_for(self, line: str) -> None:
         found = resolve(line)
