@@ -12,11 +12,12 @@ from twisted.internet import defer
 
 from limpet.client.config import ClientConfig
 from limpet.client.connecting import ClientService
-from limpet.client.hostkeyupdates import HOST_KEYS, MAX_KEYS, PROVE, HostKeyUpdates
+from limpet.client.hostkeyupdates import MAX_KEYS, HostKeyUpdates
 from limpet.core.knownhosts import hashName
 from limpet.crypto.key import Key
 from limpet.crypto.keyformats import certificateblob
 from limpet.error import ConchError
+from limpet.ssh.hostkeyproofs import HOST_KEYS, PROVE
 from limpet.wire.fields import NS
 from tests.keymaking import NOW, makeCertificate, makeKey
 

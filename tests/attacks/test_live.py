@@ -158,7 +158,9 @@ def test_E7_requestsInOneSegmentAreAnsweredInOrder(server: LiveServer) -> None:
     attacker.publicKey(server.key, server.user)
     attacker.request(b"none", user=b"root")
     attacker.expect(n.MSG_USERAUTH_SUCCESS)
-    assert attacker.numbers()[-2:] == [n.MSG_USERAUTH_FAILURE, n.MSG_USERAUTH_SUCCESS]
+    # The server may have told its host keys by now.
+    answers = [number for number in attacker.numbers() if number != n.MSG_GLOBAL_REQUEST]
+    assert answers[-2:] == [n.MSG_USERAUTH_FAILURE, n.MSG_USERAUTH_SUCCESS]
     attacker.close()
 
 

@@ -33,10 +33,18 @@ NAME = "host.test"
 
 @dataclass
 class Place:
-    """The ports of both servers, and the keys by their names in known_hosts lines."""
+    """The ports of the servers, and the keys by their names in known_hosts lines.
+
+    Attributes:
+        plain: An sshd.
+        certified: An sshd with a certificate.
+        ours: A `limpet serve`.
+        keys: The keys of them all, and some of nobody.
+    """
 
     plain: int
     certified: int
+    ours: int
     keys: dict[str, str]
 
     def port(self, path: Path) -> int:
@@ -93,7 +101,9 @@ def place(work: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         stack.callback(plain.stop)
         certified = start("openssh", work, [*more, "-o", f"HostCertificate={certificate}"])
         stack.callback(certified.stop)
-        yield Place(plain.port, certified.port, keys)
+        ours = start("limpet", work, ["--host-key", str(ec), "--host-key", str(rsa)])
+        stack.callback(ours.stop)
+        yield Place(plain.port, certified.port, ours.port, keys)
 
 
 HASHED = hashName(NAME.encode()).decode()
@@ -278,12 +288,22 @@ def test_a_file_of_revoked_keys(
 
 
 class TestUpdateHostKeys:
-    """An sshd tells its other keys, proves them, and both clients put the same ones down."""
+    """A server tells its other keys, proves them, and both clients put the same ones down."""
 
-    @pytest.mark.parametrize("hashed", ["no", "yes"])
+    @pytest.mark.parametrize(
+        ("server", "known", "hashed"),
+        [
+            ("plain", "ed", "no"),
+            ("plain", "ed", "yes"),
+            ("ours", "ed", "no"),
+            # Then it signs by the algorithm of RSA that was negotiated.
+            ("ours", "rsa", "no"),
+        ],
+    )
     def test_the_keys_are_those_that_ssh_learns(
-        self, work: Workplace, place: Place, tmp_path: Path, hashed: str
+        self, work: Workplace, place: Place, tmp_path: Path, server: str, known: str, hashed: str
     ) -> None:
+        port: int = getattr(place, server)
         path = tmp_path / "known_hosts"
         options = {
             "GlobalKnownHostsFile": "/dev/null",
@@ -293,8 +313,8 @@ class TestUpdateHostKeys:
             "UpdateHostKeys": "yes",
         }
         words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        path.write_text(f"{NAME} {place.keys['ed']}\n")
-        command = [requirePeer("ssh"), "-F", "none", "-p", str(place.plain), *words]
+        path.write_text(f"{NAME} {place.keys[known]}\n")
+        command = [requirePeer("ssh"), "-F", "none", "-p", str(port), *words]
         command += ["-i", str(work.clientKey), "-o", f"UserKnownHostsFile={path}"]
         subprocess.run(
             [*command, f"{work.user}@127.0.0.1", "sleep 0.3"],
@@ -304,12 +324,12 @@ class TestUpdateHostKeys:
             timeout=TIMEOUT_SECONDS,
         )
         theirs = path.read_bytes()
-        path.write_text(f"{NAME} {place.keys['ed']}\n")
+        path.write_text(f"{NAME} {place.keys[known]}\n")
 
         async def main() -> None:
             async with limpet.aio.connect(
                 "127.0.0.1",
-                port=place.plain,
+                port=port,
                 user=work.user,
                 keys=[work.clientKey],
                 host_keys=path,
@@ -317,7 +337,7 @@ class TestUpdateHostKeys:
                 config_files=(),
                 only=True,
             ) as client:
-                while path.stat().st_size < len(theirs) // 2:
+                while path.read_bytes().count(b"\n") < 3:
                     await client.run("true")
 
         asyncio.run(asyncio.wait_for(main(), TIMEOUT_SECONDS))

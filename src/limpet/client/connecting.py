@@ -41,7 +41,7 @@ from limpet.client.errors import (
     RequestRefused,
     shown,
 )
-from limpet.client.hostkeyupdates import HOST_KEYS, HostKeyUpdates
+from limpet.client.hostkeyupdates import HostKeyUpdates
 from limpet.client.hostpolicy import HostKeyPolicy, KnownHostsPolicy, describedKey
 from limpet.client.interaction import CHOICES, STEPS, asUserInterface, follow
 from limpet.client.names import aside, systemLookUp
@@ -59,6 +59,7 @@ from limpet.crypto.macs import MACS
 from limpet.crypto.signatures import HOST_KEY_ALGORITHMS
 from limpet.error import HostKeyChanged, UserRejectedKey
 from limpet.ssh.connection import SSHConnection
+from limpet.ssh.hostkeyproofs import HOST_KEYS
 from limpet.ssh.service import SSHService
 from limpet.ssh.transport import SSHClientTransport
 from limpet.wire.numbers import DISCONNECT_BY_APPLICATION

@@ -1,4 +1,4 @@
-"""Learning a server's further host keys from the server itself (OpenSSH's PROTOCOL section 2.5).
+"""Learning a server's further host keys from the server itself (draft-miller-sshm-hostkey-update).
 
 Rule: only a server that its user's file already knows, by a key of its own, may teach its other
 keys; it proves that it holds each one, and nothing is removed or replaced (attacks.md K5).
@@ -38,11 +38,9 @@ from limpet.crypto.signatures import (
     verifySignature,
 )
 from limpet.error import ConchError
+from limpet.ssh.hostkeyproofs import PROVE
 from limpet.wire.errors import WireError
 from limpet.wire.fields import NS, Reader
-
-HOST_KEYS = b"hostkeys-00@openssh.com"
-PROVE = b"hostkeys-prove-00@openssh.com"
 
 MAX_KEYS = 64
 """Most keys that a server may offer; more are not looked at (ours)."""

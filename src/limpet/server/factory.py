@@ -107,6 +107,7 @@ class ServeFactory(SSHFactory):
     """
 
     protocol = ServeTransport
+    announcesHostKeys = True
     noisy = False
 
     _log = ClassLogger()

@@ -33,6 +33,7 @@ from limpet.core.restricting import (
 from limpet.core.windows import GROWN_WINDOW, MAX_WINDOW, creditDue, enlarged, grownWindow
 from limpet.error import ConchError
 from limpet.ssh.channel import HOLD_REPLY, HOLD_TRANSPORT
+from limpet.ssh.hostkeyproofs import HOST_KEYS, PROVE, HostKeyProofs
 from limpet.ssh.service import SSHService
 from limpet.wire import numbers
 from limpet.wire.errors import BadField, Truncated, WireError
@@ -191,6 +192,7 @@ class SSHConnection(SSHService):
         self._channelReplies: dict[int, OrderedReplies[bool]] = {}
         self._closeTimers: dict[Any, Any] = {}
         self._refusals = 0
+        self._hostKeyProofs: HostKeyProofs | None = None
         # Our number of the channel that is served first when the transport has room again.
         self._firstInTurn = 0
 
@@ -202,6 +204,15 @@ class SSHConnection(SSHService):
         avatar = getattr(self.transport, "avatar", None)
         if avatar is not None:
             avatar.conn = self
+        if getattr(getattr(self.transport, "factory", None), "announcesHostKeys", False):
+            self._announceHostKeys()
+
+    def _announceHostKeys(self) -> None:
+        """Tell the client all of the server's keys, so that it can ask for proofs of them."""
+        proofs = HostKeyProofs(self.transport)
+        if proofs.isWelcome:
+            self._hostKeyProofs = proofs
+            self.sendGlobalRequest(HOST_KEYS, proofs.announcement)
 
     def serviceStopped(self) -> None:
         """The connection is gone: end every channel and fail all that waits. May be called twice.
@@ -317,13 +328,26 @@ class SSHConnection(SSHService):
             self.noMoreSessions = True
             self._answerGlobalRequest(True, ticket)
             return
+        if requestType == PROVE and ticket is not None and self._hostKeyProofs is not None:
+            proving = defer.maybeDeferred(self._hostKeyProofs.prove, data)
+            proving.addCallback(lambda proof: (True, proof))
+            self._answerWhenKnown(proving, requestType, ticket)
+            return
         restrictions = self._restrictions()
         if restrictions is not None and not allowsGlobalRequest(restrictions, requestType, data):
             self._answerGlobalRequest(False, ticket)
             return
-        deferred = defer.maybeDeferred(self.gotGlobalRequest, requestType, data)
-        deferred.addErrback(self._globalRequestFailed, requestType)
-        deferred.addCallback(self._answerGlobalRequest, ticket)
+        deciding = defer.maybeDeferred(self.gotGlobalRequest, requestType, data)
+        self._answerWhenKnown(deciding, requestType, ticket)
+
+    def _answerWhenKnown(
+        self,
+        deciding: defer.Deferred[Any],
+        requestType: bytes,
+        ticket: Ticket[tuple[int, bytes]] | None,
+    ) -> None:
+        deciding.addErrback(self._globalRequestFailed, requestType)
+        deciding.addCallback(self._answerGlobalRequest, ticket)
 
     def _globalRequestFailed(self, failure: Failure, requestType: bytes) -> int:
         if failure.check(WireError) is None and self.mayLogRefusal():

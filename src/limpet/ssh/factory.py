@@ -34,6 +34,8 @@ class SSHFactory(protocol.Factory):
         primes: Size in bits to a list of (generator, prime), for group exchange, or None.
         algorithms: What its connections offer, where that is not the transport's own default.
         portal: The `twisted.cred.portal.Portal` that logs users in.
+        announcesHostKeys: Whether clients that have logged in are told all host keys, so that they
+            can remember the others, too (OpenSSH's UpdateHostKeys).
     """
 
     protocol = SSHServerTransport
@@ -43,6 +45,7 @@ class SSHFactory(protocol.Factory):
         b"ssh-connection": SSHConnection,
     }
     algorithms: AlgorithmLists | None = None
+    announcesHostKeys: bool = False
     portal: Any
     publicKeys: dict[bytes, Any]
     privateKeys: dict[bytes, Any]
