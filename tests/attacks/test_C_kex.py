@@ -26,6 +26,8 @@ from limpet.core.negotiation import (
 from limpet.crypto import agreement, groups
 from limpet.crypto.agreement import ECDH, MLKEM768, X25519, DiffieHellman
 from limpet.crypto.groups import knownGroup
+from limpet.ssh.factory import SSHFactory
+from limpet.ssh.transport import SSHServerTransport
 from limpet.wire.errors import BadField, WireError
 from limpet.wire.fields import MP, NS, u32
 from limpet.wire.messages import ExtInfo, KexInit
@@ -355,6 +357,19 @@ class TestC16ExpensiveGroups:
         server = serverSide(KEX_METHODS[name])
         with pytest.raises(ProtocolViolation):
             server.receive(30, MP(value))
+
+    @pytest.mark.parametrize("size", [4096, 6144, 8192])
+    def test_C16_a_server_computes_in_no_large_group_of_its_own(self, size: int) -> None:
+        """That took 160 ms at 8192 bits, as often as a client liked, and nobody else was served."""
+        factory = SSHFactory()
+        factory.primes = {2048: [(2, (1 << 2047) | 1)], size: [(2, (1 << size - 1) | 1)]}
+        server = SSHServerTransport()
+        server.factory = factory
+        assert server._choosePrime(2048, size, 8192) == (2, knownGroup(size).prime)
+        assert server._choosePrime(2048, 2048, 8192) == (2, (1 << 2047) | 1)
+        factory.primes = {7680: [(2, (1 << 7679) | 1)]}
+        with pytest.raises(KeyExchangeFailed):
+            server._choosePrime(7680, 7680, 7680)
 
 
 class TestC17GroupSizes:

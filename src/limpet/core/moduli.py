@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from limpet.core.errors import KeyExchangeFailed
 from limpet.crypto import entropy
-from limpet.crypto.groups import knownGroup
+from limpet.crypto.groups import Group, isKnown, knownGroup
 
 Primes = Mapping[int, Sequence[tuple[int, int]]]
 """From the size in bits to the generators and primes of that size."""
@@ -28,6 +28,11 @@ _TESTS_OF_PRIMALITY = ~_TEST_COMPOSITE
 """Of the tests: at least one other than "shown composite" has to be set."""
 
 _KNOWN_SIZES = (2048, 3072, 4096, 6144, 8192)
+
+MAX_UNKNOWN_BITS = 3072
+"""Largest prime of its own that a server uses. In a group that OpenSSL does not know an exchange
+takes 20 ms at this size, 35 at 4096 bits and 160 at 8192, in which nobody else is served, and the
+client says which size it is (attacks.md C16); in the known ones it takes 13 ms at most (ours)."""
 
 
 def parseModuli(text: str | bytes) -> dict[int, list[tuple[int, int]]]:
@@ -64,6 +69,23 @@ def _entries(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
         if prime.bit_length() != size + 1 or not prime & 1 or not 1 < generator < prime - 1:
             continue
         yield generator, prime
+
+
+def isAffordable(generator: int, prime: int) -> bool:
+    """Whether a server may let any client have it compute in this group."""
+    return prime.bit_length() <= MAX_UNKNOWN_BITS or isKnown(Group(generator, prime))
+
+
+def affordable(primes: Primes) -> Primes:
+    """The groups that are affordable, and in place of the other sizes the groups of RFC 3526."""
+    found = {
+        size: [group for group in groups if isAffordable(*group)] for size, groups in primes.items()
+    }
+    for size in _KNOWN_SIZES:
+        if size > MAX_UNKNOWN_BITS:
+            group = knownGroup(size)
+            found[size] = [(group.generator, group.prime)]
+    return {size: groups for size, groups in found.items() if groups}
 
 
 def choosePrime(primes: Primes, minimum: int, preferred: int, maximum: int) -> tuple[int, int]:

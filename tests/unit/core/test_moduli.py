@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from limpet.core.errors import KeyExchangeFailed
-from limpet.core.moduli import choosePrime, parseModuli, parseModuliLines
+from limpet.core.moduli import (
+    MAX_UNKNOWN_BITS,
+    affordable,
+    choosePrime,
+    isAffordable,
+    parseModuli,
+    parseModuliLines,
+)
 from limpet.crypto.groups import knownGroup
 
 # Numbers of the right sizes will do: the file is its administrator's, nothing here tests primality.
@@ -96,6 +103,21 @@ class TestChoose:
     def test_nothingFits(self) -> None:
         with pytest.raises(KeyExchangeFailed):
             choosePrime(self.PRIMES, 2049, 2049, 2100)
+
+    def test_C16_whatIsCostlyIsLeftToTheKnownGroups(self) -> None:
+        odd = (2, (1 << 4095) | 1)
+        assert not isAffordable(*odd)
+        assert not isAffordable(2, P8192)
+        assert isAffordable(2, P3072)
+        assert P3072.bit_length() == MAX_UNKNOWN_BITS
+        known = knownGroup(8192)
+        assert isAffordable(known.generator, known.prime)
+        found = affordable({**self.PRIMES, 4096: [odd], 7680: [(2, (1 << 7679) | 1)]})
+        assert found == {
+            2048: [(2, P2048)],
+            3072: [(2, P3072)],
+            **{size: [(2, knownGroup(size).prime)] for size in (4096, 6144, 8192)},
+        }
 
     def test_ofOneSizeEachGroupIsTakenAtTimes(self) -> None:
         primes = {2048: [(2, P2048), (5, Q2048)]}

@@ -10,7 +10,7 @@ from typing import Any
 
 from limpet.core.errors import KeyExchangeFailed, ServiceUnavailable, UnexpectedMessage
 from limpet.core.kex import KexContext, Send
-from limpet.core.moduli import choosePrime
+from limpet.core.moduli import affordable, choosePrime, isAffordable
 from limpet.core.negotiation import Suite
 from limpet.core.phases import Phase
 from limpet.crypto.signatures import DEFAULT_SIGNATURE_ALGORITHMS, HOST_KEY_ALGORITHMS
@@ -103,10 +103,11 @@ class SSHServerTransport(SSHTransportBase):
             return self.g, self.p
         generator: int
         generator, prime = self.factory.getDHPrime(preferred)
-        if minimum <= prime.bit_length() <= maximum:
+        if minimum <= prime.bit_length() <= maximum and isAffordable(generator, prime):
             return generator, prime
-        # The nearest size is not one that the client takes, but another one may be.
-        return choosePrime(getattr(self.factory, "primes", None) or {}, minimum, preferred, maximum)
+        # The nearest size is not one that the client takes or that we do, but another one may be.
+        primes = affordable(getattr(self.factory, "primes", None) or {})
+        return choosePrime(primes, minimum, preferred, maximum)
 
     def ssh_KEX_DH_GEX_REQUEST_OLD(self, packet: bytes) -> None:
         """Message 30: the client's half of the exchange, or the old form of a group request."""
