@@ -5,11 +5,26 @@ Everything else takes its reactor or clock as an argument and asks here only for
 
 from __future__ import annotations
 
+import sys
 from typing import Any
+from weakref import ReferenceType, WeakKeyDictionary
+
+onLoops: WeakKeyDictionary[Any, ReferenceType[Any]] = WeakKeyDictionary()
+"""Reactors on asyncio loops that somebody else runs; `limpet.aio` makes them. Each is kept by what
+is on it, and goes with the last of that."""
 
 
 def getReactor() -> Any:
-    """The running program's reactor; installs Twisted's default one if none is installed yet."""
-    from twisted.internet import reactor
+    """The reactor that runs the caller.
 
-    return reactor
+    On an asyncio loop that has one of its own (`onLoops`) that is it; else it is the program's:
+    Twisted's default one is installed if none is installed yet.
+    """
+    if onLoops:
+        known = onLoops.get(sys.modules["asyncio"]._get_running_loop())
+        reactor = None if known is None else known()
+        if reactor is not None:
+            return reactor
+    from twisted.internet import reactor as installed
+
+    return installed

@@ -1,148 +1,33 @@
 """The client for programs on plain asyncio: `limpet.connect` and what it gives, as coroutines.
 
-    async with limpet.aio.connect("deploy@web1") as client:
-        result = await client.run("uname -a")
-
-Rule: one core, two faces. The sockets are on the running loop, by Twisted's own reactor for
-asyncio, which is made for that loop alone: no reactor is installed for the process, no thread is
-started, and names are looked up by the loop. Names are asyncio's, because its users expect them,
-those of arguments and of what results have included; errors are those of `limpet.client.errors`.
-
-A cancelled coroutine ends what it had begun: the connection, the command.
+Rule: one core, two faces. What Twisted's face gives as Deferreds are coroutines here; names are
+asyncio's, because its users expect them, those of arguments and of what results have included;
+errors are those of `limpet.client.errors`. A cancelled coroutine ends what it had begun: the
+connection, the command.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple, TypeVar
-from weakref import ReferenceType, WeakKeyDictionary
 
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHostnameResolver
-from zope.interface import implementer
 
+from limpet.aio.loops import reactor_for
 from limpet.client import clients, filecopy, forwards, processes, programs
 from limpet.client.errors import (
-    AuthenticationFailed,
     ClientError,
     CommandFailed,
-    CommandTimedOut,
-    ConnectFailed,
-    ConnectionEnded,
-    HandshakeFailed,
-    HostKeyRefused,
-    RequestRefused,
 )
-from limpet.client.filecopy import CopyFailed, CopyProblem, RemoteFiles, trees
+from limpet.client.filecopy import CopyProblem, RemoteFiles, trees
 from limpet.client.filecopy.remotefiles import Path
-from limpet.client.processes import DISCARD, STDOUT, RemoteProcess, describeEnding
+from limpet.client.processes import RemoteProcess, describeEnding
 from limpet.client.programs import Terminal
-from limpet.ssh.keys import Key
-
-__all__ = [
-    "DISCARD",
-    "STDOUT",
-    "AuthenticationFailed",
-    "Client",
-    "ClientError",
-    "CommandFailed",
-    "CommandTimedOut",
-    "ConnectFailed",
-    "ConnectionEnded",
-    "CopyFailed",
-    "CopyProblem",
-    "CopyResult",
-    "DirectoryEntry",
-    "Ending",
-    "Files",
-    "Forward",
-    "HandshakeFailed",
-    "HostKeyRefused",
-    "Key",
-    "Process",
-    "RequestRefused",
-    "Result",
-    "Terminal",
-    "connect",
-    "reactor_for",
-]
 
 _Value = TypeVar("_Value")
-
-# A reactor is kept by the connections on it, and goes with the last one.
-_reactors: WeakKeyDictionary[asyncio.AbstractEventLoop, ReferenceType[Any]] = WeakKeyDictionary()
-
-
-# ── The loop and its reactor ──────────────────────────────────────────────────────────────────
-
-
-@implementer(IHostnameResolver)
-class _LoopResolver:
-    """Looks names up by the loop's own `getaddrinfo`."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def resolveHostName(
-        self,
-        resolutionReceiver: Any,
-        hostName: str,
-        portNumber: int = 0,
-        addressTypes: Any = None,
-        transportSemantics: str = "TCP",
-    ) -> Any:
-        """Look a name up; `resolutionReceiver` is told the addresses."""
-        wanted = (IPv4Address, IPv6Address) if addressTypes is None else tuple(addressTypes)
-        task = self._loop.create_task(self._look(resolutionReceiver, hostName, portNumber, wanted))
-        # The loop itself keeps no strong reference to its tasks.
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return resolutionReceiver
-
-    async def _look(self, receiver: Any, name: str, port: int, wanted: tuple[type, ...]) -> None:
-        receiver.resolutionBegan(None)
-        kinds = {socket.AF_INET: IPv4Address, socket.AF_INET6: IPv6Address}
-        try:
-            found = await self._loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            found = []
-        for family, _, _, _, where in found:
-            kind = kinds.get(socket.AddressFamily(family))
-            if kind is not None and kind in wanted:
-                receiver.addressResolved(kind("TCP", *where))
-        receiver.resolutionComplete()
-
-
-class _LoopReactor(AsyncioSelectorReactor):
-    """A reactor on a loop that somebody else runs.
-
-    It needs no pipe to wake itself up, which nobody would close: the loop has its own.
-    """
-
-    def installWaker(self) -> None:
-        """See above."""
-
-
-def reactor_for(loop: asyncio.AbstractEventLoop) -> Any:
-    """The reactor on a loop: the process's, where that runs on it, else one of the loop's own."""
-    installed = sys.modules.get("twisted.internet.reactor")
-    if getattr(installed, "_asyncioEventloop", None) is loop:
-        return installed
-    known = _reactors.get(loop)
-    reactor = None if known is None else known()
-    if reactor is None:
-        reactor = _LoopReactor(loop)
-        reactor.installNameResolver(_LoopResolver(loop))
-        _reactors[loop] = ReferenceType(reactor)
-    return reactor
 
 
 async def _come(
@@ -322,15 +207,33 @@ class DirectoryEntry(NamedTuple):
 # ── Connecting ────────────────────────────────────────────────────────────────────────────────
 
 
-class _Connecting:
-    """What `connect` returns: to be awaited, or entered by `async with`."""
+class _Connecting(Coroutine[Any, Any, "Client"]):
+    """What `connect` returns: a coroutine, which may be entered by `async with` as well."""
 
     def __init__(self, start: Callable[[], Coroutine[Any, Any, Client]]) -> None:
         self._start = start
+        self._begun: Coroutine[Any, Any, Client] | None = None
         self._client: Client | None = None
 
     def __await__(self) -> Generator[Any, None, Client]:
         return self._start().__await__()
+
+    def send(self, value: Any) -> Any:
+        """What a task does with a coroutine, as with `asyncio.run(connect(…))`."""
+        if self._begun is None:
+            self._begun = self._start()
+        return self._begun.send(value)
+
+    def throw(self, *exception: Any) -> Any:
+        """The same, where the task is cancelled."""
+        if self._begun is None:
+            self._begun = self._start()
+        return self._begun.throw(*exception)
+
+    def close(self) -> None:
+        """The same, where the task never ran."""
+        if self._begun is not None:
+            self._begun.close()
 
     async def __aenter__(self) -> Client:
         self._client = await self._start()

@@ -15,7 +15,6 @@ import pytest
 from twisted.internet.defer import Deferred
 
 import limpet.aio
-from limpet.aio import reactor_for
 from limpet.client import clients, filecopy, processes, programs
 from tests.descriptors import openDescriptors
 from tests.pair.stack import HOST_KEY, UserAuth, makeFactory, pattern
@@ -27,12 +26,11 @@ def onServer(use: Callable[[Callable[..., Any]], Awaitable[Any]]) -> Any:
     """Run `use` with a function that connects to a server in the same loop."""
 
     async def main() -> Any:
-        reactor = reactor_for(asyncio.get_running_loop())
-        port = reactor.listenTCP(0, makeFactory(), interface="127.0.0.1")
+        port = await limpet.aio.listen(makeFactory())
 
         def connect(**changes: Any) -> Any:
             usual: dict[str, Any] = {
-                "port": port.getHost().port,
+                "port": port.port,
                 "user": "alice",
                 "password": UserAuth.password,
                 "host_keys": [HOST_KEY.public()],
@@ -41,11 +39,8 @@ def onServer(use: Callable[[Callable[..., Any]], Awaitable[Any]]) -> Any:
             }
             return limpet.aio.connect("127.0.0.1", **(usual | changes))
 
-        try:
+        async with port:
             return await asyncio.wait_for(use(connect), SECONDS)
-        finally:
-            port.stopListening()
-            await asyncio.sleep(0)
 
     return asyncio.run(main())
 
@@ -146,7 +141,7 @@ def test_aResultThatComesAsTheTaskIsCancelled(isFirst: bool) -> None:
     async def main() -> list[str]:
         undone: list[str] = []
         deferred: Deferred[str] = Deferred()
-        task = asyncio.create_task(limpet.aio._come(deferred, undone.append))
+        task = asyncio.create_task(limpet.aio.client._come(deferred, undone.append))
         await asyncio.sleep(0)
         if isFirst:
             deferred.callback("a connection")
@@ -226,6 +221,26 @@ def test_aCoroutineMayAnswer() -> None:
             return (await client.run("exit 0")).exit_status
 
     assert onServer(use) == 0
+
+
+def test_connectIsACoroutine() -> None:
+    """A task takes it, and so does asyncio.run; cancelled, it leaves nothing behind."""
+
+    async def use(connect: Any) -> Any:
+        client = await asyncio.create_task(connect())
+        status = (await client.run("exit 3")).exit_status
+        await client.close()
+        cancelled = asyncio.create_task(connect())
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        connect().close()
+        return status
+
+    assert onServer(use) == 3
+    with pytest.raises(limpet.aio.ConnectFailed):
+        asyncio.run(limpet.aio.connect("127.0.0.1", port=1, config_files=()))
 
 
 def test_unknownArguments() -> None:
