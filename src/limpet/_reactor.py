@@ -20,11 +20,11 @@ def getReactor() -> Any:
     On an asyncio loop that has one of its own (`onLoops`) that is it; else it is the program's:
     Twisted's default one is installed if none is installed yet.
     """
-    if onLoops:
-        known = onLoops.get(sys.modules["asyncio"]._get_running_loop())
-        reactor = None if known is None else known()
-        if reactor is not None:
-            return reactor
+    loop = sys.modules["asyncio"]._get_running_loop() if onLoops else None
+    known = None if loop is None else onLoops.get(loop)
+    reactor = None if known is None else known()
+    if reactor is not None:
+        return reactor
     from twisted.internet import reactor as installed
 
     return installed
