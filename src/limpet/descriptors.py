@@ -19,6 +19,8 @@ from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from limpet._memory import keepLargeBlocks
+
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 FIRST_READ_SIZE = 65536
@@ -161,6 +163,7 @@ class ChildOutput:
 
     def _enlarge(self) -> None:
         self.readSize = LARGE_READ_SIZE
+        keepLargeBlocks()
         if not self.isLarge:
             self.isLarge = enlargePipe(self.fd)
 

@@ -25,6 +25,8 @@ from typing import Any
 
 from twisted.internet import main, tcp
 
+from limpet._memory import keepLargeBlocks
+
 SMALL_READ_SIZE = 65536
 """How much is read at a time from a peer that sends little, in bytes."""
 
@@ -75,8 +77,9 @@ class PromptConnection(tcp.Connection):
         if not data:
             return main.CONNECTION_DONE
         size = len(data)
-        if size == self._readSize:
+        if size == self._readSize == SMALL_READ_SIZE:
             self._readSize = LARGE_READ_SIZE
+            keepLargeBlocks()
         elif size < SMALL_READ_SIZE // 4:
             self._readSize = SMALL_READ_SIZE
         self._gathering += 1

@@ -27,6 +27,7 @@ PURE_LAYERS = ("wire", "crypto", "core")
 LAYERS: Mapping[str, int] = {
     "_version": 0,
     "_posix": 0,
+    "_memory": 0,
     "wire": 1,
     "crypto": 2,
     "core": 3,
