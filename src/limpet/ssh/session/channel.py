@@ -10,6 +10,7 @@ One session runs one program: after the first shell, command or subsystem the ot
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -158,7 +159,7 @@ class SSHSession(SSHChannel):
 
         def start() -> None:
             program = SSHSessionProcessProtocol(self)
-            self._userSession().openShell(program)
+            _refuseCoroutine(self._userSession().openShell(program))
             self._programRuns(program)
 
         return self._attempt("shell", start)
@@ -171,7 +172,7 @@ class SSHSession(SSHChannel):
         def start() -> None:
             command = Command.decode(data).command
             program = SSHSessionProcessProtocol(self)
-            self._userSession().execCommand(program, command)
+            _refuseCoroutine(self._userSession().execCommand(program, command))
             self._programRuns(program)
 
         return self._attempt("exec", start)
@@ -442,6 +443,20 @@ class SSHSession(SSHChannel):
         finally:
             if self.session is not None:
                 self.session.closed()
+
+
+def _refuseCoroutine(started: object) -> None:
+    """Whoever writes `async def openShell` means well, and nobody would run it.
+
+    Raises:
+        TypeError: It is a coroutine.
+    """
+    if inspect.iscoroutine(started):
+        started.close()
+        raise TypeError(
+            f"{started.__qualname__} must start what it starts and return: begin the coroutine in"
+            " it as a task, or let limpet.aio.sessions do so"
+        )
 
 
 def _clamped(geometry: Geometry) -> Geometry:

@@ -9,6 +9,7 @@ import struct
 import sys
 from collections.abc import Sequence
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
@@ -208,6 +209,17 @@ class TestProgram(Base):
         for name, data in ((b"shell", b""), (b"exec", NS(b"x")), (b"subsystem", NS(b"sftp"))):
             assert self.request(name, data) == ["FAILURE"]
         assert self.session.client is first
+
+    def test_a_coroutine_is_refused_and_told(self) -> None:
+        """Nobody would run it, and the client would wait for ever."""
+
+        async def begin(proto: Any, command: bytes = b"") -> None: ...
+
+        with patch.object(self.user, "execCommand", begin):
+            assert self.execute() == ["FAILURE"]
+        with patch.object(self.user, "openShell", begin):
+            assert self.request(b"shell") == ["FAILURE"]
+        assert self.logged(TypeError) == 2
 
     def test_bodies_that_do_not_parse_are_refused_quietly(self) -> None:
         for name in (b"exec", b"subsystem", b"pty-req", b"env", b"window-change", b"signal"):
