@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from limpet._posix import O_CLOEXEC, fcntl
+from limpet.client.agent import MAX_SOCKET_PATH
 from limpet.client.errors import ClientError
 
 BACKLOG = 64
@@ -54,9 +55,13 @@ class ControlSocket:
         Raises:
             NotListening: A master is there already, or it cannot be.
         """
-        directory, name = os.path.split(path)
-        # Short, as a socket's path may have little more than a hundred bytes (unix(7)).
-        passing = os.path.join(directory, f".{secrets.token_hex(_NAME_BYTES)}")
+        # A socket has a path of any length once it is linked there, and nobody could connect to it.
+        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+            raise NotListening(
+                f"the connection is not shared: {path} is too long for a socket, which may have"
+                f" {MAX_SOCKET_PATH} bytes (ControlPath; %C in it is short)"
+            )
+        passing = os.path.join(os.path.dirname(path), f".{secrets.token_hex(_NAME_BYTES)}")
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listening.setblocking(False)

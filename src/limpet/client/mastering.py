@@ -8,8 +8,8 @@ one who does not read stops that channel and nobody else; and when it goes, its 
                                                      ├─▶ SharedForward    its two (-W)
                                                      └─▶ Forwards         -L, -R, -D of all clients
 
-OpenSSH's PROTOCOL.mux, version 4, without its proxy mode. What a program and its terminal are is in
-`limpet.client.attaching`; the bytes of the messages in `limpet.core.multiplexing`.
+OpenSSH's PROTOCOL.mux, version 4, without its proxy mode. The sessions are in
+`limpet.client.sharedsessions`, the bytes of the messages in `limpet.core.multiplexing`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ import array
 import errno
 import os
 import socket
-import stat
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -30,39 +28,34 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from limpet._logger import ClassLogger
-from limpet.client.attaching import (
-    AttachedChannel,
-    AttachedForward,
-    AttachedSession,
-    SessionRequest,
-)
+from limpet.client.attaching import AttachedChannel
 from limpet.client.config import ClientConfig
 from limpet.client.controlsocket import ControlSocket
 from limpet.client.errors import shown
-from limpet.client.escapes import Escape, EscapeReader
 from limpet.client.forwards import Forward, ForwardFailed, Forwards
+from limpet.client.sharedsessions import (
+    Descriptors,
+    Refused,
+    SharedForward,
+    SharedSession,
+    sessionRequest,
+)
 from limpet.client.sharing import ALSO_TRUSTED, userOf
-from limpet.client.terminal import encodedModes, isTerminal, shownText, windowSize
 from limpet.core import multiplexing
 from limpet.core.multiplexing import (
     FAILURE,
     MAX_MESSAGE,
-    NO_ESCAPE,
     PERMISSION_DENIED,
     Request,
-    SessionWish,
-    Target,
     parseRequest,
 )
-from limpet.core.patterns import matchPattern
 from limpet.core.sshconfig import ForwardSpec
 from limpet.error import ConchError
 from limpet.wire.errors import WireError
 from limpet.wire.fields import NS
-from limpet.wire.requests import UnixForward
 
-MAX_CLIENTS = 256
-"""Clients at once (ours): each has up to four descriptors, and 1024 is a common limit."""
+MAX_CLIENTS = 128
+"""Clients at once (ours): each has up to seven descriptors, and 1024 is a common limit."""
 
 MAX_DESCRIPTORS = 3
 """Most descriptors that a client may have passed and not got anything for: those of a session."""
@@ -78,9 +71,6 @@ ACCEPTS_PER_TURN = 16
 PATIENCE_SECONDS = 1.0
 """How long nobody is accepted once there are no descriptors left (ours)."""
 
-_PASSABLE = (stat.S_ISREG, stat.S_ISCHR, stat.S_ISFIFO, stat.S_ISSOCK, stat.S_ISBLK, stat.S_ISDIR)
-"""What a passed descriptor may be. Others (an eventfd) could hold up a read for ever."""
-
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 AWAITED = object()
@@ -92,175 +82,6 @@ Allow = Callable[[str], "defer.Deferred[bool]"]
 
 class NotAllowed(Exception):
     """The person said no."""
-
-
-class Refused(Exception):
-    """What was asked for is not done; the text says why."""
-
-
-class Descriptors:
-    """What a client passed for one request: closed once, whatever becomes of it.
-
-    Args:
-        numbers: The descriptors.
-    """
-
-    def __init__(self, numbers: Iterable[int] = ()) -> None:
-        self._numbers = list(numbers)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __getitem__(self, index: int) -> int:
-        return self._numbers[index]
-
-    def add(self, number: int) -> None:
-        """One more."""
-        self._numbers.append(number)
-
-    def close(self) -> None:
-        """Close them; nothing happens the second time."""
-        numbers, self._numbers = self._numbers, []
-        for number in numbers:
-            with suppress(OSError):
-                os.close(number)
-
-    def check(self) -> None:
-        """Raise Refused where bytes cannot go through them."""
-        for number in self._numbers:
-            mode = os.fstat(number).st_mode
-            if not any(isKind(mode) for isKind in _PASSABLE):
-                raise Refused("one of the descriptors is no file, pipe, socket or device")
-
-
-# ── what runs for a client ────────────────────────────────────────────────────────────────────
-
-
-class SharedSession(AttachedSession):
-    """A session at the standard input, output and error of a client.
-
-    Args:
-        client: Whose it is.
-        request: What is asked of the server.
-        descriptors: Those that the client passed.
-        escapeChar: The escape character of its terminal, or `NO_ESCAPE`.
-        beatSeconds: As for `AttachedSession`.
-    """
-
-    def __init__(
-        self,
-        client: ControlClient,
-        request: SessionRequest,
-        descriptors: Descriptors,
-        escapeChar: int,
-        beatSeconds: float,
-    ) -> None:
-        hasTerminal = request.term is not None and isTerminal(descriptors[0])
-        escapes = None
-        if hasTerminal and escapeChar < 256:
-            escapes = EscapeReader(bytes((escapeChar,)))
-        self._client = client
-        super().__init__(
-            client.reactor,
-            self._say,
-            request,
-            (descriptors[0], descriptors[1], descriptors[2]),
-            escapes,
-            self._escaped,
-            client.terminalRefused,
-            beatSeconds if hasTerminal else 0.0,
-        )
-        self._screen = descriptors[0] if hasTerminal else descriptors[1]
-        self._endStatus: int | None = None
-
-    def channelOpen(self, specificData: bytes) -> None:
-        if self._client.opened(self):
-            super().channelOpen(specificData)
-        else:
-            # Nobody is there any more who wants it to begin, and its descriptors are closed.
-            self.abortConnection()
-
-    def start(self) -> None:
-        try:
-            super().start()
-        except OSError as failure:
-            self._client.notStarted(failure)
-
-    def closed(self) -> None:
-        # What is to be said of its end is said before its outputs are.
-        self._endStatus = super().exitStatus()
-        super().closed()
-
-    def exitStatus(self) -> int:
-        return super().exitStatus() if self._endStatus is None else self._endStatus
-
-    def resized(self) -> None:
-        """The terminal may have another size now."""
-        if self.request.term is None:
-            return
-        geometry = windowSize(self._screen)
-        if geometry != self.request.geometry:
-            self.request.geometry = geometry
-            self.resize(geometry)
-
-    def _say(self, text: str) -> None:
-        """Tell the person at the client, at its standard error."""
-        self._write("".join(f"limpet: {line}\n" for line in shownText(text).splitlines()))
-
-    def _write(self, text: str) -> None:
-        if self.request.term is not None:
-            text = text.replace("\n", "\r\n")
-        if self._stderr is not None:
-            self._stderr.write(text.encode("utf-8", "backslashreplace"))
-
-    def _escaped(self, escape: Escape) -> None:
-        if escape is Escape.CLOSE:
-            self._client.end()
-        elif escape is Escape.HELP and self._escapes is not None:
-            self._write("\n" + self._escapes.help())
-        elif escape is Escape.BREAK:
-            self.sendBreak()
-        elif escape is Escape.REKEY:
-            self.conn.transport.sendKexInit()
-        elif escape is Escape.LIST:
-            self._write("\n" + self._client.listing())
-        else:
-            self._say("this escape is not available on a shared connection")
-
-
-class SharedForward(AttachedForward):
-    """A connection from the server to somewhere, at a client's standard input and output.
-
-    Args:
-        client: Whose it is.
-        target: Where to.
-        descriptors: Those that the client passed, and one for errors.
-    """
-
-    def __init__(self, client: ControlClient, target: Target, descriptors: Descriptors) -> None:
-        numbers = descriptors[0], descriptors[1], descriptors[2]
-        super().__init__(client.reactor, client.tell, target.host, target.port, numbers)
-        if target.path is not None:
-            self.name = b"direct-streamlocal@openssh.com"
-            self.openingData = UnixForward(target.path).encode()
-        self._client = client
-
-    def channelOpen(self, specificData: bytes) -> None:
-        if self._client.opened(self):
-            super().channelOpen(specificData)
-        else:
-            self.abortConnection()
-
-    def start(self) -> None:
-        try:
-            super().start()
-        except OSError as failure:
-            self._client.notStarted(failure)
-
-    def eofReceived(self) -> None:
-        # Once it is over, the number of its output may be that of something else.
-        if not self.finished.called:
-            super().eofReceived()
 
 
 # ── one client ────────────────────────────────────────────────────────────────────────────────
@@ -279,7 +100,6 @@ class ControlClient:
 
     def __init__(self, master: ControlMaster, connection: socket.socket) -> None:
         self.reactor = master.reactor
-        self.tell = master.tell
         self._master = master
         self._socket = connection
         self._received = bytearray()
@@ -296,6 +116,10 @@ class ControlClient:
         connection.setblocking(False)
         self.reactor.addReader(self)
         self._send(multiplexing.hello())
+
+    def tell(self, text: str) -> object:
+        """Take a sentence for whoever started the master."""
+        return self._master.tell(text)
 
     # ── bytes and descriptors ─────────────────────────────────────────────────────────────────
 
@@ -494,7 +318,7 @@ class ControlClient:
         if wish is None:
             raise Refused("there is no session")
         forwardsAgent = wish.wantsAgent and master.lendsAgent
-        asked = _sessionRequest(master.config, wish, forwardsAgent, descriptors)
+        asked = sessionRequest(master.config, wish, forwardsAgent, descriptors)
         beat = master.config.keystrokeMilliseconds / 1000
         channel = SharedSession(self, asked, descriptors, wish.escapeChar, beat)
         return self._begin(request, channel, descriptors)
@@ -513,7 +337,7 @@ class ControlClient:
     def _check(self, descriptors: Descriptors) -> None:
         if self._channel is not None:
             raise Refused("this client has a session already")
-        descriptors.check()
+        descriptors.prepare()
 
     def _begin(
         self,
@@ -554,14 +378,12 @@ class ControlClient:
         if isinstance(reason.value, ConchError):
             words = f"{words}: {shown(reason.value.value)}"
         self._channel = None
-        self._descriptors.close()
         self._answer(multiplexing.refusal(FAILURE, self._number, words))
         self.end()
 
     def _finished(self, channel: AttachedChannel, status: int) -> None:
         """The channel is closed, and all of its output is written."""
         self._channel = None
-        self._descriptors.close()
         if isinstance(channel, SharedSession) and channel.hasEnded:
             self._answer(multiplexing.reply(multiplexing.EXIT_MESSAGE, channel.id or 0, status))
         self.end()
@@ -644,34 +466,6 @@ class ControlClient:
             channel.cut()
         self._descriptors.close()
         self._master.ended(self)
-
-
-def _sessionRequest(
-    config: ClientConfig, wish: SessionWish, forwardsAgent: bool, descriptors: Descriptors
-) -> SessionRequest:
-    """What is asked of the server for a client's wish."""
-    kind = b"subsystem" if wish.isSubsystem else b"exec" if wish.command else b"shell"
-    request = SessionRequest(
-        kind, wish.command, _variables(config, wish), forwardsAgent=forwardsAgent
-    )
-    if wish.wantsTerminal:
-        # Before the client makes it raw, which it does when it hears that the session is open.
-        source = descriptors[0] if isTerminal(descriptors[0]) else descriptors[1]
-        request.term = wish.term
-        request.geometry = windowSize(source)
-        request.modes = encodedModes(source)
-    return request
-
-
-def _variables(config: ClientConfig, wish: SessionWish) -> tuple[tuple[bytes, bytes], ...]:
-    """The master's SetEnv, and of the client's variables those that the master would send."""
-    patterns = [os.fsencode(pattern) for pattern in config.sendEnv]
-    found = {os.fsencode(name): os.fsencode(value) for name, value in config.setEnv.items()}
-    for variable in wish.environment:
-        name, equals, value = variable.partition(b"=")
-        if name and equals and any(matchPattern(pattern, name) for pattern in patterns):
-            found[name] = value
-    return tuple(found.items())
 
 
 def _opened(number: int, letter: str, spec: ForwardSpec, forward: Forward) -> bytes:
@@ -771,7 +565,6 @@ class ControlMaster:
                 self._log.info("no more than {count} share the connection", count=MAX_CLIENTS)
                 connection.close()
             else:
-                self._stopClock()
                 client = ControlClient(self, connection)
                 if client.fileno() >= 0:
                     self._clients.add(client)
@@ -877,6 +670,7 @@ class ControlMaster:
 
     def cut(self) -> None:
         """End all clients at once, whatever waits."""
+        self._onIdle = None
         self.stop()
         for client in tuple(self._clients):
             client.end()
@@ -904,13 +698,3 @@ def _canonical(spec: ForwardSpec) -> tuple[object, ...]:
     """What makes two forwardings the same: "" and "*" are both every address."""
     host = "*" if spec.listenHost == "" else spec.listenHost
     return host, spec.listenPort, spec.listenPath, spec.targetHost, spec.targetPort, spec.targetPath
-
-
-__all__ = [
-    "MAX_CLIENTS",
-    "NO_ESCAPE",
-    "ControlClient",
-    "ControlMaster",
-    "SharedForward",
-    "SharedSession",
-]

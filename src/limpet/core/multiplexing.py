@@ -249,6 +249,8 @@ def parseRequest(message: bytes) -> Request:
     """
     reader = Reader(message)
     kind, number = reader.u32(), reader.u32()
+    if kind == HELLO:
+        raise BadField("a second greeting")
     if kind in _BARE:
         reader.end()
         return Request(kind, number)

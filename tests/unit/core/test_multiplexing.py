@@ -174,6 +174,7 @@ class TestWhatAMasterReads:
         [
             u32(NEW),
             u32(NEW) + u32(5),
+            multiplexing.hello(),
             multiplexing.request(multiplexing.ALIVE_CHECK, 1) + b"x",
             multiplexing.newSession(1, SessionWish()) + b"\0\0\0\x09short",
             multiplexing.newSession(1, SessionWish(environment=(b"",) * 4097)),
