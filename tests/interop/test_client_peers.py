@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from unittest.mock import patch
 
 import pytest
@@ -354,6 +354,48 @@ class TestEveryPeer:
             assert "refused" in str(caught.value)
 
         run(main())
+
+
+class TestPipes:
+    """What a pipe gives here, a command gets there."""
+
+    def test_one_whose_writer_is_slow_keeps_nobody_waiting(self, limpetPeer: Peer) -> None:
+        async def main() -> tuple[bytes, bytes]:
+            reading, writing = os.pipe()
+            with open(reading, "rb") as pipe, open(writing, "wb", 0) as writer:
+                async with limpetPeer.connect() as client:
+                    slow = asyncio.create_task(client.run("cat", input=pipe))
+                    # The read of the pipe kept the loop waiting, and this came never.
+                    quick = await client.run("echo here")
+                    for piece in (b"one", b"two"):
+                        writer.write(piece)
+                        await client.run("true")
+                    writer.close()
+                    return quick.stdout, (await slow).stdout
+
+        assert run(main()) == (b"here\n", b"onetwo")
+
+    def test_much_of_a_program_of_ours(self, limpetPeer: Peer) -> None:
+        data = os.urandom(MIB) * 8
+
+        async def main() -> str:
+            async with limpetPeer.connect(options=REKEY) as client:
+                with subprocess.Popen(
+                    ["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                ) as program:
+                    assert program.stdin is not None
+                    feeding = asyncio.to_thread(_feed, program.stdin, data)
+                    done, _ = await asyncio.gather(
+                        client.run("sha256sum", input=program.stdout), feeding
+                    )
+                    return str(done.stdout.split()[0].decode())
+
+        assert run(main()) == hashlib.sha256(data).hexdigest()
+
+
+def _feed(file: IO[bytes], data: bytes) -> None:
+    with file:
+        file.write(data)
 
 
 class TestKnownHosts:

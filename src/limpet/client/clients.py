@@ -264,9 +264,10 @@ class Client:
         Args:
             command: The command line; the user's shell over there takes it apart.
             input: What it reads from its standard input: bytes, or a file, which is sent as fast
-                as the command takes it. The file is read in the reactor's own thread, so that one
-                that has to be waited for (a pipe, a terminal) is better read elsewhere and given
-                to `start`'s process. One that cannot be read fails the command.
+                as the command takes it, and must not be closed before. A pipe, a socket or a
+                terminal is read when it has something; any other file in the reactor's own thread,
+                so that it should not have to be waited for. One that cannot be read fails the
+                command.
             env: Variables to set; servers take few of them (AcceptEnv).
             terminal: A terminal to run it in; None for pipes. In a terminal its errors are among
                 its output.

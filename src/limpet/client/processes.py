@@ -14,6 +14,7 @@ from typing import IO, Any
 from twisted.internet import defer
 
 from limpet.client.errors import ClientError, CommandFailed, ConnectionEnded, shown
+from limpet.client.pipeinput import PipeInput, watchable
 from limpet.client.programs import Ending, Program, ProgramChannel
 from limpet.core.outbound import OutboundBuffer
 
@@ -163,10 +164,25 @@ class RemoteProcess:
     def sendFile(self, file: IO[bytes]) -> None:
         """Send a file's bytes, as fast as the program takes them, and then the end of its input.
 
-        It is read in the reactor's own thread: what has to be waited for belongs into `write`.
-        Where it cannot be read, the program is given up, and `wait` fails.
+        A pipe, a socket or a terminal is read when it has something, and must not be closed before
+        its end; any other file is read in the reactor's own thread, so that it should not have to
+        be waited for. Where it cannot be read, the program is given up, and `wait` fails.
         """
-        self.channel.registerProducer(_FileProducer(file, self), False)
+        reactor = getattr(getattr(self.channel.conn, "transport", None), "clock", None)
+        number = watchable(file) if hasattr(reactor, "addReader") else None
+        if number is None:
+            self.channel.registerProducer(_FileProducer(file, self), False)
+            return
+        pipe = PipeInput(reactor, file, number, READ_SIZE, self.channel.write, self._pipeEnded)
+        pipe.resumeProducing()
+        self.channel.registerProducer(pipe, True)
+
+    def _pipeEnded(self, why: Exception | None) -> None:
+        self.channel.unregisterProducer()
+        if why is None:
+            self.channel.sendEOF()
+        else:
+            self.inputFailed(why)
 
     def inputFailed(self, why: Exception) -> None:
         """What it was to read cannot be read: half of it is not what was meant."""
