@@ -1,8 +1,7 @@
 """Twisted's TCP connections, with a shorter way for the bytes; for both ends.
 
 Rule: to the protocol it is the transport that Twisted documents (ITCPTransport, IConsumer, its
-producer paused and resumed as always); only when the system is called differs. So one that a
-program's `listenTCP` or `connectTCP` made can become one of ours when SSH begins on it.
+producer paused and resumed as always); only when the system is called differs.
 
     write, nothing pending      send at once
     write, socket full          wait; pause the producer above HIGH_WATER, resume it at none
@@ -52,10 +51,6 @@ class PromptConnection(tcp.Connection):
     producer: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._begin()
-        super().__init__(*args, **kwargs)
-
-    def _begin(self) -> None:
         self._pending: deque[bytes | memoryview] = deque()
         self._pendingBytes = 0
         self._gathering = 0
@@ -63,6 +58,7 @@ class PromptConnection(tcp.Connection):
         self._afterRead: list[Callable[[], object]] = []
         self._isFull = False
         self._readSize = SMALL_READ_SIZE
+        super().__init__(*args, **kwargs)
 
     # In.
 
@@ -242,7 +238,10 @@ class AcceptedConnection(PromptConnection, tcp.Server):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _withoutDelay(self)
+        # BSD refuses this for a connection that the peer has reset already. It ends as any other,
+        # and not here, where a factory would count it for ever.
+        with suppress(OSError):
+            self.setTcpNoDelay(True)
 
 
 class DialledConnection(PromptConnection, tcp.Client):
@@ -254,33 +253,6 @@ class DialledConnection(PromptConnection, tcp.Client):
         with suppress(OSError):
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
-
-
-_PROMPT: dict[type, type[PromptConnection]] = {
-    tcp.Server: AcceptedConnection,
-    tcp.Client: DialledConnection,
-}
-
-
-def _withoutDelay(transport: tcp.Connection) -> None:
-    # BSD refuses this for a connection that the peer has reset already. It ends as any other, and
-    # not here, where a factory would count it for ever.
-    with suppress(OSError):
-        transport.setTcpNoDelay(True)
-
-
-def makePrompt(transport: Any) -> None:
-    """Make a connection of Twisted's own `listenTCP` or `connectTCP` one of ours.
-
-    It stays the object that it is. A transport of any other class, and one that has something to
-    send already, is left alone.
-    """
-    prompt = _PROMPT.get(type(transport))
-    if prompt is None or transport.dataBuffer or transport._tempDataBuffer:
-        return
-    transport.__class__ = prompt
-    transport._begin()
-    _withoutDelay(transport)
 
 
 class Dialling(tcp.Connector):

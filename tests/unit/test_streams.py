@@ -1,21 +1,18 @@
-"""Prompt connections: in order, their failure told once; those that a program made become such."""
+"""TCP connections: those dialled are in order and prompt, and their failure is told once."""
 
 from __future__ import annotations
 
 import socket
 from typing import Any
 
-from twisted.internet import tcp
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.protocol import ClientFactory
 
 from benchmarks.servers import freePort
 from limpet.server.listening import listen
-from limpet.ssh.factory import SSHFactory
-from limpet.ssh.keys import Key
-from limpet.ssh.transport import SSHClientTransport, SSHServerTransport
-from limpet.streams import AcceptedConnection, DialledConnection, dial, makePrompt
+from limpet.ssh.connection import SSHConnection
+from limpet.streams import DialledConnection, dial
+from tests.pair.stack import Client, makeFactory
 from tests.unit.server.test_listening import Keeping
 from tests.unit.unix.driving import Driver, driver
 
@@ -133,86 +130,33 @@ def test_what_waits_for_the_end_of_a_read_comes_after_all_of_it(driver: Driver) 
     port.stopListening()  # type: ignore[no-untyped-call]
 
 
-class Greeting(SSHServerTransport):
-    """A server's SSH on a connection that Twisted's own `listenTCP` accepted."""
+def test_a_programs_own_connection_sends_small_pieces_at_once_after_the_login(
+    driver: Driver,
+) -> None:
+    """Where Twisted's `listenTCP` and `connectTCP` made them: a letter typed waits for nothing."""
+    dialling = Dialler()
+    client: Any = Client([])
+    dialling.buildProtocol = lambda addr: client  # type: ignore[method-assign]
+    servers: list[Any] = []
+    factory: Any = makeFactory()
 
-    lost: Any = None
+    class Remembered(factory.protocol):  # type: ignore[misc]
+        def connectionMade(self) -> None:
+            servers.append(self)
+            super().connectionMade()
 
-    def connectionLost(self, reason: Any = None) -> None:
-        self.lost = reason
-        super().connectionLost(reason)
-
-
-class Applications(SSHFactory):
-    """A program's own factory, which listens as every Twisted program does."""
-
-    protocol = Greeting
-    noisy = False
-    made: Any = None
-
-    def buildProtocol(self, addr: Any) -> Any:
-        self.made = super().buildProtocol(addr)
-        return self.made
-
-
-def test_what_listenTCP_and_connectTCP_made_becomes_prompt(driver: Driver) -> None:
-    """SSH on a transport of the program's own: the same object, with the shorter way."""
-
-    class Client(SSHClientTransport):
-        def verifyHostKey(self, hostKey: bytes, fingerprint: Any) -> Deferred[bool]:
-            return succeed(True)
-
-        def connectionSecure(self) -> None:
-            self.isSecure = True
-
-    class Clients(Dialler):
-        def buildProtocol(self, addr: Any) -> Any:
-            self.made.append(Client())
-            return self.made[-1]
-
-    factory, dialling = Applications(), Clients()
-    key = Key.generate("ed25519")
-    factory.privateKeys = {key.sshType(): key}
-    factory.publicKeys = {key.sshType(): key.public()}
+    factory.protocol = Remembered
     port = driver.reactor.listenTCP(0, factory, interface="127.0.0.1")
     driver.reactor.connectTCP("127.0.0.1", port.getHost().port, dialling)
-    driver.until(lambda: dialling.made and getattr(dialling.made[0], "isSecure", False))
-    near: Any = dialling.made[0]
-    far = factory.made
-    assert (type(near.transport), type(far.transport)) == (DialledConnection, AcceptedConnection)
-    for each in (near, far):
-        assert each.transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    near.transport.loseConnection()
-    driver.until(lambda: far.lost is not None)
+
+    def delays() -> list[bool]:
+        option = (socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        return [not each.transport.socket.getsockopt(*option) for each in (client, servers[0])]
+
+    driver.until(lambda: servers and client.connected)
+    assert delays() == [True, True]
+    driver.until(lambda: all(isinstance(e.service, SSHConnection) for e in (client, servers[0])))
+    assert delays() == [False, False]
+    client.transport.loseConnection()
+    driver.until(lambda: not servers[0].transport.connected)
     port.stopListening()
-
-
-def test_a_transport_with_something_to_send_keeps_its_ways(driver: Driver) -> None:
-    accepting, dialling = Dialler(), Dialler()
-    port = driver.reactor.listenTCP(0, accepting, interface="127.0.0.1")
-    driver.reactor.connectTCP("127.0.0.1", port.getHost().port, dialling)
-    driver.until(lambda: dialling.made and accepting.made)
-    near: Any = dialling.made[0]
-    far = accepting.made[0]
-    near.transport.write(b"first ")
-    makePrompt(near.transport)
-    kinds = [type(near.transport)]
-    driver.until(lambda: far.received == [b"first "])
-    makePrompt(near.transport)
-    near.transport.write(b"second")
-    driver.until(lambda: b"".join(far.received) == b"first second")
-    kinds.append(type(near.transport))
-    assert kinds == [tcp.Client, DialledConnection]
-    near.transport.loseConnection()
-    driver.until(lambda: far.lost is not None)
-    port.stopListening()
-
-
-def test_a_subclass_of_a_program_is_left_alone(driver: Driver) -> None:
-    class Own(tcp.Server):
-        """What a program's own port makes."""
-
-    own = Own.__new__(Own)
-    makePrompt(own)
-    assert type(own) is Own
-    makePrompt(None)

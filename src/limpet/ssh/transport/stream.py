@@ -23,6 +23,7 @@ from twisted.internet.interfaces import (
     IConsumer,
     IPushProducer,
     IReactorTime,
+    ITCPTransport,
     ITransport,
 )
 from twisted.python.failure import Failure
@@ -60,7 +61,7 @@ from limpet.ssh.transport.numbers import (
 )
 from limpet.ssh.transport.paths import tcpRoundTripSeconds
 from limpet.ssh.transport.timers import Timers
-from limpet.streams import gathered, makePrompt
+from limpet.streams import gathered
 from limpet.wire.errors import WireError
 from limpet.wire.fields import Reader
 from limpet.wire.messages import Debug, Disconnect, ExtInfo, Unimplemented
@@ -264,7 +265,6 @@ class MessageTransport(protocol.Protocol):
 
     def makeConnection(self, transport: ITransport) -> None:
         """Take the transport, learn from it what runs our timers, and be its producer."""
-        makePrompt(transport)
         if self.timers.clock is None:
             self.timers.clock = getattr(transport, "reactor", None)
         if IConsumer.providedBy(transport):
@@ -753,7 +753,15 @@ class MessageTransport(protocol.Protocol):
         self._updateService()
 
     def _authenticated(self) -> None:
-        """What begins when authentication is over: big packets, delayed compression, keepalives."""
+        """What begins when authentication is over: big packets, delayed compression, keepalives.
+
+        And small pieces leave at once: what somebody types would wait for the peer's system to
+        acknowledge the letter before.
+        """
+        if ITCPTransport.providedBy(self.transport):
+            # Refused for a connection that the peer has reset already; its end is on its way.
+            with contextlib.suppress(OSError):
+                self.transport.setTcpNoDelay(True)
         self._receiver.maxPacketLength = max(self._receiver.maxPacketLength, MAX_PACKET)
         self.timers.stop("grace")
         if self.outgoingCompressionType == b"zlib@openssh.com" and not self._sender.deflater:
