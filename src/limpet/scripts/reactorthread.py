@@ -22,10 +22,17 @@ from twisted.python.failure import Failure
 GRACE_SECONDS = 5.0
 """How long what was interrupted may take to tidy up (ours)."""
 
+PATIENCE_SECONDS = 1.0
+"""How long a person who types on can be taken to wait all the same (ours)."""
+
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals whose handlers raise something."""
 
 _T = TypeVar("_T")
+
+
+class GivenUp(Exception):
+    """The person typed on instead of waiting."""
 
 
 class ReactorThread:
@@ -62,29 +69,52 @@ class ReactorThread:
     def _childEnded(self, *_: Any) -> None:
         self.reactor.callFromThread(process.reapAllProcesses)
 
-    def _waitFor(self, results: list[Any], seconds: float | None) -> None:
+    def _waitFor(
+        self,
+        results: list[Any],
+        seconds: float | None = None,
+        keyboard: int | None = None,
+        isEnding: bool = False,
+    ) -> None:
         """Until there is one, or the time is up. Each signal is heard in between.
 
         Raises:
-            BaseException: What the handler of a signal that ends things raises.
+            BaseException: What the handler of a signal that ends things raises, unless `isEnding`.
+            GivenUp: Something was typed at `keyboard`; it is still to be read.
         """
+        watched = [self._news] if keyboard is None else [self._news, keyboard]
         deadline = None if seconds is None else time.monotonic() + seconds
         while not results:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return
-            if select.select([self._news], [], [], left)[0]:
+            ready = select.select(watched, [], [], left)[0]
+            if self._news in ready:
                 for number in os.read(self._news, 4096):
                     # Its handler has raised already, and not got here, where that was in a __del__.
                     handler = signal.getsignal(number) if number in _ENDING else None
-                    if callable(handler) and seconds is None:
+                    if callable(handler) and not isEnding:
                         handler(number, None)
+            elif ready:
+                raise GivenUp
 
-    def call(self, begin: Callable[..., Coroutine[Any, Any, _T]], *arguments: Any) -> _T:
+    def call(
+        self,
+        begin: Callable[..., Coroutine[Any, Any, _T]],
+        *arguments: Any,
+        keyboard: int | None = None,
+    ) -> _T:
         """Run the coroutine that `begin` makes, and wait for what it returns or raises.
+
+        Args:
+            begin: Makes it, in the reactor's thread.
+            arguments: What `begin` is called with.
+            keyboard: A terminal's descriptor, where nobody need wait longer than
+                `PATIENCE_SECONDS` who types on.
 
         Raises:
             KeyboardInterrupt: The person pressed Ctrl-C. The coroutine was cancelled.
+            GivenUp: The person typed on; likewise. What was typed is still to be read.
         """
         results: list[Any] = []
         tasks: list[defer.Deferred[Any]] = []
@@ -110,10 +140,12 @@ class ReactorThread:
             os.read(self._news, 65536)  # Of earlier calls.
         try:
             self.reactor.callFromThread(start)
-            self._waitFor(results, None)
-        except KeyboardInterrupt:
+            if keyboard is not None:
+                self._waitFor(results, PATIENCE_SECONDS)
+            self._waitFor(results, keyboard=keyboard)
+        except (KeyboardInterrupt, GivenUp):
             self.reactor.callFromThread(cancel)
-            self._waitFor(results, GRACE_SECONDS)
+            self._waitFor(results, GRACE_SECONDS, isEnding=True)
             raise
         result = results[0]
         if isinstance(result, Failure):

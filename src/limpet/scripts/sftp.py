@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from twisted.internet import defer
 from twisted.internet.error import ConnectionClosed
 
 from limpet.client.errors import shown
@@ -22,6 +23,7 @@ from limpet.client.filecopy.remotefiles import expanded
 from limpet.client.sftpshell import CommandError, LeaveShell, Shell
 from limpet.client.sftpshell.completion import completions, localNames
 from limpet.client.sftpshell.words import quoted, splitOpen
+from limpet.descriptors import STDIN
 from limpet.scripts.transferoptions import SFTP_USAGE, parseSFTP
 from limpet.scripts.transfers import FAILED, Stopped, Transfers, runTransfers
 from limpet.ssh.filetransfer.base import SFTPError
@@ -33,7 +35,8 @@ MAX_HISTORY = 1000
 """Lines that are kept for the next time (ours)."""
 
 COMPLETION_SECONDS = 5.0
-"""How long a remote directory may take to be listed for a completion (ours)."""
+"""How long a remote directory may take to be listed for a completion (ours); a person who types on
+has it given up after a second."""
 
 CACHED_SECONDS = 3.0
 """How long such a list is good for (ours)."""
@@ -267,18 +270,21 @@ class Talk:
 
         async def look() -> None:
             path = await self._shell._absolute(directory)
-            listing = self._files.listDirectory(path)
-            listing.addTimeout(COMPLETION_SECONDS, self._thread.reactor)
-            for entry in await listing:
+            for entry in await self._files.listDirectory(path):
                 isDirectory = entry.isDirectory
                 if entry.isLink:
                     isDirectory = await self._files.isDirectory(path + b"/" + pathBytes(entry.name))
                 found.append((pathBytes(entry.name), isDirectory))
 
-        # A directory that cannot be listed has no names to offer, whatever the reason.
+        async def lookForAWhile() -> None:
+            looking = defer.Deferred.fromCoroutine(look())
+            await looking.addTimeout(COMPLETION_SECONDS, self._thread.reactor)
+
+        # A directory that cannot be listed has no names to offer, whatever the reason; nor has one
+        # that the person does not wait for, who types on.
         with suppress(Exception):
-            self._thread.call(look)
-        self._listed = {key: (now, found)}
+            self._thread.call(lookForAWhile, keyboard=STDIN)
+            self._listed = {key: (now, found)}
         return found
 
 

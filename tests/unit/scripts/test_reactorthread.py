@@ -8,7 +8,8 @@ import sys
 PROGRAM = """
 import os, signal, threading
 from twisted.internet import defer, protocol, reactor
-from limpet.scripts.reactorthread import ReactorThread
+from limpet.scripts import reactorthread
+from limpet.scripts.reactorthread import GivenUp, ReactorThread
 
 thread = ReactorThread(reactor)
 thread.start()
@@ -49,6 +50,34 @@ for _ in range(2000):
         assert cancelled
     else:
         raise AssertionError
+
+# Who types ahead still gets the answer; who types on, when it takes long, is not kept waiting.
+reactorthread.PATIENCE_SECONDS = 0.05
+keyboard, typing = os.pipe()
+
+async def never():
+    try:
+        await defer.Deferred()
+    except defer.CancelledError:
+        cancelled.append("given up")
+        raise
+
+os.write(typing, b"x")
+assert thread.call(answer, 8, keyboard=keyboard) == 8
+try:
+    thread.call(never, keyboard=keyboard)
+except GivenUp:
+    assert cancelled.pop() == "given up"
+else:
+    raise AssertionError
+assert os.read(keyboard, 10) == b"x"
+
+async def slow():
+    answered = defer.Deferred()
+    reactor.callLater(0.1, answered.callback, 9)
+    return await answered
+
+assert thread.call(slow, keyboard=keyboard) == 9
 
 class Child(protocol.ProcessProtocol):
     def __init__(self):
