@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from benchmarks.servers import Workplace, freePort
 from tests.interop.host import Host, poll, running
-from tests.interop.limpetssh import environment, limpetSsh, run
+from tests.interop.limpetssh import SRC, environment, limpetSsh, run
 from tests.interop.peers import requirePeer
 from tests.interop.screen import openScreen
 
@@ -324,6 +325,10 @@ class TestOurClients:
         for command, works in (("forward", True), ("cancel", False)):
             assert run(sshd, "-S", str(master), "-O", command, "-L", spec, "h").returncode == 0
             assert answers(port) is works
+        done = run(
+            sshd, "-S", str(master), "-O", "forward", "-R", f"0:{spec[len(str(port)) + 1 :]}", "h"
+        )
+        assert answers(int(done.stdout))
         for command in ("check", "stop"):
             assert run(sshd, "-S", str(master), "-O", command, "h").returncode == 0
         poll(lambda: not master.exists(), TIMEOUT_SECONDS, "the end of the socket")
@@ -520,3 +525,53 @@ class TestAsking:
             screen.type("exit", "Enter")
             assert screen.status() == 0
             assert screen.isCooked()
+
+
+class TestFiles:
+    """`limpet sftp` and `limpet cp` use a master, and become none, as OpenSSH's."""
+
+    def copy(self, path: Path, *arguments: str) -> Done:
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "limpet", *arguments[:1], "-F", "none"),
+                *("-o", f"ControlPath={path}", "-o", "ProxyCommand=false"),
+                *("-o", "ControlMaster=auto", *arguments[1:]),
+            ],
+            input=b"pwd\n",
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+            env={**os.environ, "PYTHONPATH": str(SRC)},
+            check=False,
+        )
+
+    def test_they_go_through_it(self, master: Path, tmp_path: Path) -> None:
+        data = os.urandom(3_000_000)
+        (tmp_path / "in").write_bytes(data)
+        done = self.copy(master, "cp", f"{tmp_path}/in", f"host:{tmp_path}/there")
+        assert (done.returncode, done.stderr) == (0, b"")
+        done = self.copy(master, "cp", f"host:{tmp_path}/there", f"{tmp_path}/back")
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert (tmp_path / "back").read_bytes() == data
+        done = self.copy(master, "sftp", "host")
+        assert done.returncode == 0
+        assert b"Remote working directory" in done.stdout
+
+    def test_and_through_that_of_ssh(self, sshd: Host, tmp_path: Path) -> None:
+        with sshd.master() as option:
+            path = Path(option.partition("=")[2])
+            done = self.copy(path, "sftp", "host")
+            assert done.returncode == 0
+            assert b"Remote working directory" in done.stdout
+
+    def test_without_one_they_become_none(self, tmp_path: Path) -> None:
+        done = self.copy(tmp_path / "m", "sftp", "host")
+        assert done.returncode == 255
+        assert b"ProxyCommand" in done.stderr
+        assert os.listdir(tmp_path) == []
+
+    def test_what_the_master_refuses_is_told(self, sshd: Host, tmp_path: Path) -> None:
+        path = tmp_path / "m"
+        with mastering(sshd, path, "-N", "-M"):
+            done = self.copy(path, "sftp", "host")
+        assert done.returncode == 255
+        assert b"not allowed; connecting without it" in done.stderr

@@ -35,6 +35,10 @@ class NotListening(ClientError):
     """No socket for clients came about; the text says why."""
 
 
+class AlreadyListening(NotListening):
+    """Somebody does that already."""
+
+
 class ControlSocket:
     """A socket that is listened on at a path.
 
@@ -104,7 +108,7 @@ def _link(passing: str, path: str) -> None:
     """Give a socket that listens its name.
 
     Raises:
-        NotListening: Another one has it, and lives.
+        AlreadyListening: Another one has it, and lives.
         OSError: It cannot be.
     """
     with suppress(FileExistsError):
@@ -112,13 +116,13 @@ def _link(passing: str, path: str) -> None:
         return
     with _alone(os.path.dirname(path) or "."):
         if not _isDead(path):
-            raise NotListening(f"the connection is not shared: {path} is there already")
+            raise AlreadyListening(f"the connection is not shared: {path} is there already")
         with suppress(FileNotFoundError):
             os.unlink(path)
         try:
             os.link(passing, path)
         except FileExistsError:
-            raise NotListening(
+            raise AlreadyListening(
                 f"the connection is not shared: another master has just begun at {path}"
             ) from None
 
@@ -128,14 +132,14 @@ def _alone(directory: str) -> Iterator[None]:
     """Have nobody else here clean up in a directory: it might take a new socket for the dead one.
 
     Raises:
-        NotListening: Somebody else does.
+        AlreadyListening: Somebody else does.
     """
     held = os.open(directory, os.O_RDONLY | O_CLOEXEC)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(held)
-        raise NotListening(
+        raise AlreadyListening(
             f"the connection is not shared: another master begins in {directory}"
         ) from None
     except OSError:

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from limpet.client.askpass import Askpass, askpassOf
 from limpet.client.config import ClientConfig
 from limpet.client.connecting import ClientConnection
-from limpet.client.controlsocket import ControlSocket, NotListening
+from limpet.client.controlsocket import AlreadyListening, ControlSocket, NotListening
 from limpet.client.forwards import Forwards
 from limpet.client.interaction import NobodyToAsk
 from limpet.client.mastering import ControlMaster
@@ -58,7 +58,10 @@ def share(
     try:
         control = ControlSocket.make(config.controlPath)
     except NotListening as failure:
-        messages.say(str(failure))
+        # Whom it is all the same to who shares need not hear that another does.
+        isExpected = config.controlMaster.startswith("auto")
+        isSaid = not (isExpected and isinstance(failure, AlreadyListening))
+        messages.say(str(failure), Loudness.INFO if isSaid else Loudness.VERBOSE)
         return None
     messages.say(f"the connection is shared at {config.controlPath}", Loudness.DEBUG1)
     allow = consent.ask if config.controlMaster in ASKS else None

@@ -44,7 +44,9 @@ def control(config: ClientConfig, invocation: Invocation, messages: Messages) ->
             master.stopListening()
             messages.say("the master takes no more clients")
         elif invocation.control == "forward":
-            _openForwards(master, config)
+            for port, _ in _openForwards(master, config):
+                # For scripts, which want to know it.
+                print(port)
         else:
             for letter, spec in _forwards(config):
                 master.closeForward(letter, spec)
@@ -76,8 +78,8 @@ def runShared(config: ClientConfig, invocation: Invocation, messages: Messages) 
             host, port = invocation.forwardTo
             session = master.openStdioForward(os.fsencode(host), port, (STDIN, STDOUT))
             return _waited(master, session, process, None, messages) or 0
-        for words in _openForwards(master, config):
-            messages.say(words)
+        for port, target in _openForwards(master, config):
+            messages.say(f"Allocated port {port} for remote forward to {target}")
         wish = _wish(config, invocation, messages)
         with _inputOf(config) as stdin:
             session = master.openSession(wish, (stdin, STDOUT, STDERR))
@@ -187,11 +189,11 @@ def _forwards(config: ClientConfig) -> Iterator[tuple[str, ForwardSpec]]:
             yield letter, spec
 
 
-def _openForwards(master: Master, config: ClientConfig) -> list[str]:
-    """Begin the forwardings of a configuration; what is to be told of them."""
-    told = []
+def _openForwards(master: Master, config: ClientConfig) -> list[tuple[int, str]]:
+    """Begin the forwardings of a configuration; the ports that the server chose, and for what."""
+    chosen = []
     for letter, spec in _forwards(config):
         port = master.openForward(letter, spec)
         if port is not None:
-            told.append(f"Allocated port {port} for remote forward to {targetOf(spec)}")
-    return told
+            chosen.append((port, targetOf(spec)))
+    return chosen

@@ -22,7 +22,9 @@ from limpet.client.errors import ClientError, shown
 from limpet.client.filecopy import RemoteFiles, openSFTP
 from limpet.client.filecopy.pipes import spawnSFTP
 from limpet.client.filecopy.problems import LOST, reasonOf
+from limpet.client.filecopy.shared import SharedSFTP
 from limpet.client.names import systemLookUp
+from limpet.client.sharing import Master, SharingFailed
 from limpet.client.terminal import TerminalInterface
 from limpet.scripts.messages import Loudness, Messages, startLogging
 from limpet.scripts.reactorthread import ReactorThread
@@ -63,6 +65,7 @@ class Transfers:
 
             self.meter = terminalMeter()
         self._connections: list[ClientConnection] = []
+        self._shared: list[SharedSFTP] = []
         self._ui: TerminalInterface | None = None
 
     def start(self) -> None:
@@ -86,7 +89,34 @@ class Transfers:
                 raise ClientError(f"-D {shown(self.transfer.command)!r}: {failure}") from None
             return self.thread.call(self._openCommand, words)
         config = self._configure(place)
+        shared = self._share(config)
+        if shared is not None:
+            return self.thread.call(self._openShared, shared)
         return self.thread.call(self._open, config)
+
+    def _share(self, config: ClientConfig) -> SharedSFTP | None:
+        """A session of the master that the configuration names, if there is one."""
+        path = config.controlPath
+        if path is None:
+            return None
+        variables = [f"{name}={value}" for name, value in config.environment(os.environ).items()]
+        try:
+            master = Master.at(path, config.connectTimeout)
+            if master is None:
+                self.messages.say(f"no master at {path}", Loudness.DEBUG1)
+                return None
+            subsystem = os.fsencode(self.transfer.subsystem)
+            shared = SharedSFTP(master, subsystem, map(os.fsencode, variables))
+        except SharingFailed as failure:
+            self.messages.say(f"{failure}; connecting without it")
+            return None
+        self.messages.say(f"using the connection of the master at {path}", Loudness.DEBUG1)
+        self._shared.append(shared)
+        return shared
+
+    async def _openShared(self, shared: SharedSFTP) -> RemoteFiles:
+        client = shared.connect(self.thread.reactor, self._serverSays)
+        return self._prepared(await RemoteFiles.of(client, self.thread.reactor))
 
     def _configure(self, place: Place) -> ClientConfig:
         name = self.transfer.configFile
@@ -158,6 +188,8 @@ class Transfers:
                 await closed.addErrback(lambda failure: None)
 
         self.thread.call(close)
+        for shared in self._shared:
+            shared.close()
 
     def tell(self, text: str) -> None:
         """Tell what went wrong, not into a progress bar."""

@@ -93,6 +93,11 @@ def test_standard_input_and_output_forwarded() -> None:
     assert ("SessionType", "none") in found.overrides
 
 
+def test_a_second_M_asks() -> None:
+    assert ("ControlMaster", "yes") in parse(["-M", "h"]).overrides
+    assert ("ControlMaster", "ask") in parse(["-MM", "h"]).overrides
+
+
 def test_what_ends_at_once_needs_no_destination() -> None:
     assert parse(["-V"]).showsVersion
     assert parse(["-Q", "kex"]).query == "kex"
