@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from twisted.internet import defer
 
+from limpet.client import hostkeyupdates
 from limpet.client.config import ClientConfig
 from limpet.client.connecting import ClientService
 from limpet.client.hostkeyupdates import MAX_KEYS, HostKeyUpdates
 from limpet.core.knownhosts import hashName
+from limpet.core.revokedkeys import IN_PLACE_LENGTH
 from limpet.crypto.key import Key
 from limpet.crypto.keyformats import certificateblob
 from limpet.error import ConchError
@@ -33,6 +35,7 @@ class Transport:
     avatar = None
     hostKeyBlob = CURRENT.blob()
     sessionID = SESSION
+    clock = None
 
 
 class Service:
@@ -226,6 +229,27 @@ def test_K5_keysThatAreRevokedOrNotWantedAreNotLearnt(world: World, tmp_path: Pa
     world.config = replace(world.config, hostKeyAlgorithms=[b"ssh-ed25519"], requiredRSASize=2048)
     assert world.offer([CURRENT, RSA]).asked == []
     world.assertUntouched(lines)
+
+
+@pytest.mark.parametrize("listed", [OTHER, EC])
+def test_K5_aLongListOfRevokedKeysIsReadAsideFirst(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: Key
+) -> None:
+    waiting: list[tuple[defer.Deferred[Any], Callable[[], Any]]] = []
+
+    def aside(reactor: Any, function: Any, *arguments: Any) -> defer.Deferred[Any]:
+        waiting.append((defer.Deferred(), lambda: function(*arguments)))
+        return waiting[-1][0]
+
+    monkeypatch.setattr(hostkeyupdates, "aside", aside)
+    revoked = tmp_path / "revoked"
+    revoked.write_bytes(listed.public().toString("OPENSSH") + b"\n" + b"#" * IN_PLACE_LENGTH)
+    world.config = replace(world.config, revokedHostKeys=[str(revoked)])
+    service = world.offer([CURRENT, EC])
+    assert service.asked == []
+    ((done, look),) = waiting
+    done.callback(look())
+    assert service.asked == ([] if listed is EC else [EC.blob()])
 
 
 @pytest.mark.parametrize("answer", [False, None, 1, defer.fail(ConchError("gone"))], ids=repr)

@@ -23,16 +23,18 @@ from limpet._logger import ClassLogger
 from limpet.checkers.workers import checks
 from limpet.core import keyblocklist, revokedkeys
 from limpet.core.keyblocklist import BlocklistError, KeyBlocklist
-from limpet.core.revokedkeys import Revocations, RevokedKeysError, parseRevokedKeys
+from limpet.core.revokedkeys import (
+    IN_PLACE_LENGTH,
+    Revocations,
+    RevokedKeysError,
+    parseRevokedKeys,
+)
 
 SETTLED_SECONDS = 2.0
 """A file that was changed less than this before it was read is read again the next time: clocks of
 file systems are coarse, and a second change may leave the same time (ours)."""
 
 READ_SIZE = 1 << 20
-
-IN_PLACE_LENGTH = 64 * 1024
-"""A list of at most so many bytes is read where it is asked, within 10 ms (ours, measured)."""
 
 _T = TypeVar("_T")
 

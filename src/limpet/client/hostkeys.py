@@ -49,8 +49,8 @@ from limpet.core.knownhosts import (
     parseKnownHosts,
     revokedFor,
 )
+from limpet.core.revokedkeys import IN_PLACE_LENGTH, Revocations, RevokedKeysError, parseRevokedKeys
 from limpet.core.revokedkeys import MAX_FILE_LENGTH as MAX_REVOKED_LENGTH
-from limpet.core.revokedkeys import Revocations, RevokedKeysError, parseRevokedKeys
 from limpet.crypto.certificates import Certificate
 from limpet.crypto.errors import BadKeyError, CertificateRejected
 from limpet.crypto.fingerprints import (
@@ -175,6 +175,15 @@ def appendLines(path: str, lines: Sequence[bytes]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def readsLongLists(config: ClientConfig) -> bool:
+    """Whether a file of RevokedHostKeys is so long that it is better read in a thread."""
+    for path in config.revokedHostKeys:
+        with suppress(OSError):
+            if os.stat(path).st_size > IN_PLACE_LENGTH:
+                return True
+    return False
 
 
 def readRevokedKeys(path: str) -> Revocations:
@@ -445,7 +454,8 @@ def verifyHostKey(
         ui: Whom to ask and to tell, as `limpet.client.interaction.asUserInterface` takes it.
         address: The numeric address that was connected to; None behind a proxy.
         clock: The time, in seconds since 1970.
-        reactor: In whose threads a KnownHostsCommand is waited for; None for the usual one.
+        reactor: In whose threads a KnownHostsCommand is waited for, and a long file of
+            RevokedHostKeys read; None for the usual one.
 
     Returns:
         A Deferred of True; or it fails with `HostKeyRefused`, whose text says why and what to do.
@@ -463,7 +473,7 @@ def _verify(
     if config.noHostAuthenticationForLocalhost and _isLoopback(address):
         follow(ui, STEPS, "it is not judged, as NoHostAuthenticationForLocalhost says")
         return True
-    if config.knownHostsCommand is None:
+    if config.knownHostsCommand is None and not readsLongLists(config):
         return _decide(config, checkHostKey(config, keyBlob, now, address), address, ui)
     checking = aside(
         getReactor() if reactor is None else reactor, checkHostKey, config, keyBlob, now, address

@@ -27,7 +27,9 @@ from limpet.client.hostkeys import (
     hostKeyName,
     readKnownHosts,
     readRevokedKeys,
+    readsLongLists,
 )
+from limpet.client.names import aside
 from limpet.core.knownhosts import KnownHost, Marker, Verdict, hashName, judge
 from limpet.crypto.errors import BadKeyError
 from limpet.crypto.key import Key
@@ -83,14 +85,24 @@ class HostKeyUpdates:
             return False
         self._isDone = True
         try:
-            unknown = self._unknown(_strings(data))
-        except (WireError, HostKeyRefused):
+            blobs = _strings(data)
+        except WireError:
             return False
-        if unknown:
-            request = b"".join(NS(key.blob()) for key in unknown)
-            proving = self._service.sendGlobalRequest(PROVE, request, wantReply=True)
-            proving.addCallback(self._proven, unknown).addErrback(self._notProven)
+        if readsLongLists(self._config):
+            looking = aside(self._service.transport.clock, self._unknown, blobs)
+        else:
+            looking = defer.maybeDeferred(self._unknown, blobs)
+        # Where nobody knows what is revoked, nothing is learnt.
+        looking.addErrback(_learnsNothing)
+        looking.addCallback(self._askFor).addErrback(self._notProven)
         return False
+
+    def _askFor(self, unknown: list[Key]) -> Any:
+        if not unknown:
+            return None
+        request = b"".join(NS(key.blob()) for key in unknown)
+        proving = self._service.sendGlobalRequest(PROVE, request, wantReply=True)
+        return proving.addCallback(self._proven, unknown)
 
     def _unknown(self, blobs: Sequence[bytes]) -> list[Key]:
         """The keys worth asking for; none where this server may not teach any."""
@@ -194,3 +206,8 @@ def _strings(data: bytes) -> list[bytes]:
             raise WireError("too many host keys")
         found.append(reader.string())
     return found
+
+
+def _learnsNothing(failure: Failure) -> list[Key]:
+    failure.trap(HostKeyRefused)
+    return []

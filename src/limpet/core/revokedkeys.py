@@ -21,6 +21,10 @@ from limpet.wire.fields import Reader
 MAX_FILE_LENGTH = krl.MAX_LENGTH
 """Longest file, in bytes (ours)."""
 
+IN_PLACE_LENGTH = 64 * 1024
+"""A file of at most so many bytes is read within 10 ms; a longer one is better read in a thread
+(ours, measured)."""
+
 _WEAK_KEY_NUMBERS = {publicblob.RSA: 2, publicblob.DSA: 4}
 """How many numbers a key consists of, of those kinds that may be too weak to be used at all."""
 

@@ -26,6 +26,7 @@ from limpet.checkers.publickeys import MAX_ADDRESS_LISTS
 from limpet.checkers.workers import checks
 from limpet.core.authentication import Factors, UserAuthRequest
 from limpet.core.authorizedkeys import AuthorizedKey, KeyOptions, Restrictions
+from limpet.core.revokedkeys import IN_PLACE_LENGTH
 from limpet.error import ValidPublicKey
 from limpet.ssh.keys import Certificate, Key
 from limpet.ssh.userauth import AuthenticationContext, PublicKeyCredentials
@@ -150,7 +151,7 @@ def test_F3_aRevokedKeyLetsNobodyInAndWouldNotDo() -> None:
 def test_F3_M5_nobodyIsInWhileAListIsRead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: defer.Deferred[bool] = defer.Deferred()
     path = tmp_path / "revoked"
-    path.write_bytes(b"# a remark\n" * revocations.IN_PLACE_LENGTH)
+    path.write_bytes(b"# a remark\n" * IN_PLACE_LENGTH)
     monkeypatch.setattr(checks, "run", lambda *_: read)
     results: list[Any] = []
     check = revoking(revocations.RevokedKeysFile(str(path)))

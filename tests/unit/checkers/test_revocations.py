@@ -12,8 +12,9 @@ from twisted.internet import defer
 from twisted.logger import LogEvent, globalLogPublisher
 
 from limpet.checkers import RevokedKeysFile, UnusableList, blocklistFile
-from limpet.checkers.revocations import IN_PLACE_LENGTH, SETTLED_SECONDS
+from limpet.checkers.revocations import SETTLED_SECONDS
 from limpet.checkers.workers import checks
+from limpet.core.revokedkeys import IN_PLACE_LENGTH
 from limpet.ssh.keys import Key
 from tests.keymaking import makeKey
 from tests.unit.core.test_keyblocklist import listOf

@@ -27,6 +27,7 @@ from limpet.client.hostkeys import (
 from limpet.client.interaction import NobodyToAsk
 from limpet.core import krl
 from limpet.core.knownhosts import Verdict, hashName, lookupName
+from limpet.core.revokedkeys import IN_PLACE_LENGTH
 from limpet.crypto.certificates import Certificate
 from limpet.crypto.key import Key
 from limpet.crypto.keyformats import certificateblob
@@ -208,10 +209,13 @@ class TestRevokedKeys:
 class Inline:
     """A reactor whose threads do their work at once."""
 
+    calls = 0
+
     def getThreadPool(self) -> Inline:
         return self
 
     def callInThreadWithCallback(self, onResult: Any, function: Any, *arguments: Any) -> None:
+        self.calls += 1
         try:
             onResult(True, function(*arguments))
         except Exception:  # noqa: BLE001 as a thread pool does
@@ -219,6 +223,29 @@ class Inline:
 
     def callFromThread(self, function: Any, *arguments: Any) -> None:
         function(*arguments)
+
+
+class TestLongLists:
+    """A reactor does not stand still while one is read."""
+
+    @pytest.mark.parametrize(
+        ("length", "isAside"), [(IN_PLACE_LENGTH, False), (IN_PLACE_LENGTH + 1, True)]
+    )
+    @pytest.mark.parametrize("isRevoked", [False, True])
+    def test_a_long_file_of_revoked_keys_is_read_in_a_thread(
+        self, setup: Setup, tmp_path: Path, length: int, isAside: bool, isRevoked: bool
+    ) -> None:
+        threads = Inline()
+        path = tmp_path / "revoked"
+        listed = (KEY if isRevoked else OTHER).toString("OPENSSH") + b"\n"
+        path.write_bytes(listed + b"#" * (length - len(listed)))
+        config = setup(lineOf(b"web"), revokedHostKeys=[str(path)])
+        if isRevoked:
+            with pytest.raises(HostKeyRefused, match="is revoked"):
+                verify(config, KEY, reactor=threads)
+        else:
+            assert verify(config, KEY, reactor=threads)
+        assert threads.calls == int(isAside)
 
 
 class TestKnownHostsCommand:

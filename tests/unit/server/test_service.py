@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from twisted.internet import defer
 
-from limpet.checkers import revocations
 from limpet.checkers.workers import checks
+from limpet.core.revokedkeys import IN_PLACE_LENGTH
 from limpet.server.hostkeys import HostKeyError, ownHostKey
 from limpet.server.service import (
     LAST_WORDS_SECONDS,
@@ -215,7 +215,7 @@ class TestReload:
         rig.server._supervisor = Manager(told)
         monkeypatch.setattr(checks, "run", run)
         path = tmp_path / "list"
-        path.write_bytes(b"# a remark\n" * revocations.IN_PLACE_LENGTH)
+        path.write_bytes(b"# a remark\n" * IN_PLACE_LENGTH)
         before = rig.server.portal
         for maxSessions in (3, 4):
             rig.next = Settings(listen=HERE, revokedKeys=str(path), maxSessions=maxSessions)
@@ -236,7 +236,7 @@ class TestReload:
         rig.server._supervisor = Manager(told)
         monkeypatch.setattr(checks, "run", lambda *_: done)
         path = tmp_path / "list"
-        path.write_bytes(b"# a remark\n" * revocations.IN_PLACE_LENGTH)
+        path.write_bytes(b"# a remark\n" * IN_PLACE_LENGTH)
         rig.next = Settings(listen=HERE, revokedKeys=str(path), maxSessions=3)
         rig.server.reload()
         rig.server.stop()
