@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -163,6 +164,22 @@ class TestSessionsOfOpenSSH:
             screen.type("Enter", "exit 6", "Enter")
             assert screen.status() == 6
             assert screen.isCooked()
+
+    def test_at_the_terminal_of_a_master_in_the_background(
+        self, sshd: Host, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "m"
+        begin = shlex.join([*limpetSsh(sshd, "-MN", "-S", str(path)), sshd.destination])
+        session = shlex.join([*sshCommand(path), "-tt", "host", "PS1='ready> ' exec sh"])
+        wait = f"until test -S {path}; do sleep 0.1; done"
+        with openScreen(tmp_path, environment(sshd)) as screen:
+            # A group of its own in the background, as in any shell at a terminal.
+            screen.start(["sh", "-c", f"set -m; {begin} & {wait}; {session}; kill %1; exit 5"])
+            screen.waitFor("ready> $")
+            screen.type("echo $((6 * 7))", "Enter")
+            screen.waitFor("^42$")
+            screen.type("exit", "Enter")
+            assert screen.status() == 5
 
     def test_the_escape_ends_that_session_alone(
         self, sshd: Host, master: Path, tmp_path: Path
@@ -389,7 +406,7 @@ class TestPersisting:
     def test_what_it_began_with_goes_on(self, sshd: Host, tmp_path: Path) -> None:
         path, port = tmp_path / "m", freePort()
         done = run(
-            *(sshd, "-M", "-S", str(path), "-o", "ControlPersist=yes", "-N"),
+            *(sshd, "-M", "-S", str(path), "-o", "ControlPersist=60", "-N"),
             *("-L", f"{port}:127.0.0.1:{sshd.port}", sshd.destination),
         )
         # It holds none of the standard files, or this would not have ended.
@@ -400,7 +417,7 @@ class TestPersisting:
 
     def test_stopped_it_ends_with_the_last_session(self, sshd: Host, tmp_path: Path) -> None:
         path = tmp_path / "m"
-        options = ("-M", "-S", str(path), "-o", "ControlPersist=yes")
+        options = ("-M", "-S", str(path), "-o", "ControlPersist=60")
         assert run(sshd, *options, sshd.destination, "true").returncode == 0
         done = ssh(path, "-O", "check", "host")
         number = int(done.stderr.split(b"pid=")[1].split(b")")[0])
@@ -409,7 +426,7 @@ class TestPersisting:
 
     def test_a_terminal_stays_in_front(self, sshd: Host, tmp_path: Path) -> None:
         path = tmp_path / "m"
-        options = ("-M", "-S", str(path), "-o", "ControlPersist=yes", "-t")
+        options = ("-M", "-S", str(path), "-o", "ControlPersist=60", "-t")
         with openScreen(tmp_path, environment(sshd)) as screen:
             screen.start([*limpetSsh(sshd, *options), sshd.destination, "PS1='ready> ' exec sh"])
             screen.waitFor("ready> $")
@@ -425,10 +442,34 @@ class TestPersisting:
 
     def test_a_command_in_the_background(self, sshd: Host, tmp_path: Path) -> None:
         path, mark = tmp_path / "m", tmp_path / "mark"
-        options = ("-M", "-S", str(path), "-o", "ControlPersist=yes", "-f")
+        options = ("-M", "-S", str(path), "-o", "ControlPersist=60", "-f")
         done = run(sshd, *options, sshd.destination, f"exec >&- 2>&-; sleep 1; echo > {mark}")
         assert done.returncode == 0
         poll(mark.exists, TIMEOUT_SECONDS, "what the command does")
+        assert ssh(path, "-O", "exit", "host").returncode == 0
+
+    def test_nobody_waits_for_what_it_was_left(self, sshd: Host, tmp_path: Path) -> None:
+        path = tmp_path / "m"
+        proxy = f"ProxyCommand={requirePeer('nc')} 127.0.0.1 {sshd.port}"
+        options = ("-M", "-S", str(path), "-o", "ControlPersist=60", "-o", proxy)
+        reader, writer = os.pipe()
+        try:
+            # Its errors, and a pipe that nobody told it of, are at their end when it has ended.
+            done = subprocess.run(
+                [*limpetSsh(sshd, *options), sshd.destination, "echo on"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=TIMEOUT_SECONDS,
+                env=environment(sshd),
+                pass_fds=(writer,),
+                check=False,
+            )
+            os.close(writer)
+            os.set_blocking(reader, False)
+            assert os.read(reader, 1) == b""
+        finally:
+            os.close(reader)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"on\n", b"")
         assert ssh(path, "-O", "exit", "host").returncode == 0
 
 

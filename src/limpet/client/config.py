@@ -145,6 +145,8 @@ class ClientConfig:
             `hostKeyAlgorithms`, which `limpet.client.knownhosts` puts in order for a host.
         pubkeyAcceptedAlgorithms: What to sign with when logging in.
         caSignatureAlgorithms: What a host certificate may be signed with.
+        proxyIsSilent: Whether what the ProxyCommand says on standard error is dropped: whoever gave
+            it would wait for its end, and it lasts as long as the connection.
         controlPath: The socket of a program whose connection is used, or that is made.
         controlMaster: Whether it is made: "no", "yes", "ask" (a person, about each client), "auto"
             and "autoask" (where there is none to be used).
@@ -203,6 +205,7 @@ class ClientConfig:
     proxyCommand: str | None = None
     proxyArguments: list[str] | None = None
     proxyUseFdpass: bool = False
+    proxyIsSilent: bool = False
     controlPath: str | None = None
     controlMaster: str = "no"
     controlPersist: int | None = None

@@ -463,8 +463,12 @@ class _Attempt:
             )
         elif config.proxyArguments is not None:
             self.follow(STEPS, f"starting the ProxyCommand {config.proxyCommand}")
-            dialByProgram = dialByPassing if config.proxyUseFdpass else dialByCommand
-            dialling, self._program = dialByProgram(self.reactor, config.proxyArguments, factory)
+            program = config.proxyArguments
+            if config.proxyUseFdpass:
+                made = dialByPassing(self.reactor, program, factory)
+            else:
+                made = dialByCommand(self.reactor, program, factory, config.proxyIsSilent)
+            dialling, self._program = made
         else:
             dialling = dial(self.reactor, config, factory, self.follow)
         self._dialling = dialling

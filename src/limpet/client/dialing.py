@@ -334,7 +334,7 @@ class _Adopted:
 
 
 def dialByCommand(
-    reactor: Any, arguments: Sequence[str], factory: Any
+    reactor: Any, arguments: Sequence[str], factory: Any, isSilent: bool = False
 ) -> tuple[defer.Deferred[Any], ProxyProgram | None]:
     """Start a program whose standard input and output lead to the server.
 
@@ -342,6 +342,7 @@ def dialByCommand(
         reactor: Provides IReactorSocket.
         arguments: The program, and what it is given.
         factory: Makes the protocol.
+        isSilent: Whether what it says on standard error is dropped.
 
     Returns:
         A Deferred of the connected protocol, which fails with `ConnectFailed`; and the program, to
@@ -358,6 +359,7 @@ def dialByCommand(
                 list(arguments),
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
+                stderr=subprocess.DEVNULL if isSilent else None,
             ),
         )
         ours.setblocking(False)

@@ -19,6 +19,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from limpet._logger import ClassLogger
+from limpet._posix import fcntl, termios
 from limpet.client.attaching import AttachedChannel
 from limpet.client.config import ClientConfig
 from limpet.client.controlsocket import ControlSocket
@@ -319,6 +321,8 @@ class ControlClient:
             raise Refused("there is no session")
         forwardsAgent = wish.wantsAgent and master.lendsAgent
         asked = sessionRequest(master.config, wish, forwardsAgent, descriptors)
+        if wish.wantsTerminal:
+            leaveOwnTerminal(descriptors[0])
         beat = master.config.keystrokeMilliseconds / 1000
         channel = SharedSession(self, asked, descriptors, wish.escapeChar, beat)
         return self._begin(request, channel, descriptors)
@@ -466,6 +470,22 @@ class ControlClient:
             channel.cut()
         self._descriptors.close()
         self._master.ended(self)
+
+
+def leaveOwnTerminal(descriptor: int) -> None:
+    """Read this process's own terminal, in the background, as any other's.
+
+    As long as it is the controlling terminal, whoever reads it from the background is stopped, and
+    with the master all that it carries (a master that was begun with `&`, and a session there).
+    """
+    try:
+        isBehind = os.tcgetpgrp(descriptor) != os.getpgrp()
+    except OSError:
+        # No terminal, or another one.
+        return
+    if isBehind and hasattr(termios, "TIOCNOTTY"):
+        with suppress(OSError):
+            fcntl.ioctl(descriptor, termios.TIOCNOTTY)
 
 
 def _opened(number: int, letter: str, spec: ForwardSpec, forward: Forward) -> bytes:

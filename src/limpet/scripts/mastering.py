@@ -140,10 +140,11 @@ def goBehind(messages: Messages) -> bool:
         for number in _OURS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, signal.SIG_DFL)
-        _closeAll(messages.descriptor)
+        _closeAll(messages.descriptor, lambda number: True)
         return False
     os.setsid()
     leaveStandardFiles(messages)
+    _closeAll(messages.descriptor, os.get_inheritable)
     return True
 
 
@@ -157,15 +158,19 @@ def leaveStandardFiles(messages: Messages) -> None:
         os.close(nowhere)
 
 
-def _closeAll(kept: int) -> None:
-    """Close all that is open but for the standard files: the connection is the other process's."""
+def _closeAll(kept: int, isOthers: Callable[[int], bool]) -> None:
+    """Close what is open and not this process's, but for the standard files.
+
+    In front that is all of the connection. Behind it is what somebody has left open for this
+    program, and waits for the end of: what Python opens itself is not inheritable.
+    """
     try:
         numbers = [int(name) for name in os.listdir("/dev/fd")]
     except OSError:
         numbers = list(range(os.sysconf("SC_OPEN_MAX")))
     for number in numbers:
-        if number > STDERR and number != kept:
-            with suppress(OSError):
+        with suppress(OSError):
+            if number > STDERR and number != kept and isOthers(number):
                 os.close(number)
 
 

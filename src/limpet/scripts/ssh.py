@@ -175,6 +175,14 @@ def configure(invocation: Invocation, messages: Messages) -> ClientConfig:
         leave(OWN_FAILURE)
     if config.forkAfterAuthentication and not invocation.showsConfig:
         config = replace(config, stdinNull=True)
+    if (
+        config.controlMaster != "no"
+        and config.controlPath is not None
+        and config.controlPersist is not None
+        and messages.loudness < Loudness.DEBUG1
+    ):
+        # It goes on with the connection, and whoever reads standard error waits for its end.
+        config = replace(config, proxyIsSilent=True)
     if config.forkAfterAuthentication and not (
         config.sessionType == "none" or invocation.command or config.remoteCommand
     ):
