@@ -65,8 +65,14 @@ builtins.__import__ = hiding
 IMPORT = """
 import limpet
 
-# What `limpet ssh` is made of: the terminal and the descriptors of a process.
-OF_A_SHELL = {"limpet.client.attaching", "limpet.client.stdio"}
+# What `limpet ssh` is made of: the terminal and the descriptors of a process, or of another.
+OF_A_SHELL = {
+    "limpet.client.attaching",
+    "limpet.client.filecopy.shared",
+    "limpet.client.mastering",
+    "limpet.client.sharedsessions",
+    "limpet.client.stdio",
+}
 WANTED = sys.argv[1:]
 failed = {}
 for module in pkgutil.walk_packages(limpet.__path__, "limpet.", onerror=lambda name: None):
