@@ -323,6 +323,7 @@ class ControlClient:
         asked = sessionRequest(master.config, wish, forwardsAgent, descriptors)
         if wish.wantsTerminal:
             leaveOwnTerminal(descriptors[0])
+            master.markPackets(atTerminal=True)
         beat = master.config.keystrokeMilliseconds / 1000
         channel = SharedSession(self, asked, descriptors, wish.escapeChar, beat)
         return self._begin(request, channel, descriptors)
@@ -520,6 +521,7 @@ class ControlMaster:
 
     Attributes:
         service: The `SSHConnection`.
+        markPackets: As the `ClientConnection` has it (IPQoS).
         isListening: Whether more clients are taken.
     """
 
@@ -538,6 +540,7 @@ class ControlMaster:
         self.reactor = connection.reactor
         self.config: ClientConfig = connection.config
         self.service = connection.connection
+        self.markPackets = connection.markPackets
         self.makeForwards = makeForwards
         self.tell = tell
         self.onTerminate = onTerminate

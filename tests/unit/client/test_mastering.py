@@ -139,8 +139,12 @@ class Bench:
             overrides=[("SendEnv", "LC_*"), ("SetEnv", "OURS=1"), ("GatewayPorts", "no")],
             files=(),
         )
+        self.marked: list[bool] = []
         self.connection: Any = SimpleNamespace(
-            reactor=driver.reactor, connection=self.service, config=config
+            reactor=driver.reactor,
+            connection=self.service,
+            config=config,
+            markPackets=lambda atTerminal: self.marked.append(atTerminal),
         )
         self.forwards = Forwards(driver.reactor, self.service)
         self.told: list[str] = []
@@ -270,6 +274,7 @@ class TestSessions:
         bench.confirm()
         name, body = bench.requests()[0]
         assert (name, Reader(body).string()) == (b"pty-req", b"vt100")
+        assert bench.marked == [True]
         bench.hear(MSG_CHANNEL_FAILURE, u32(0))
         program.until(OPENED, multiplexing.reply(multiplexing.TTY_ALLOC_FAIL, 0))
         assert b"gives no terminal\r\n" in program.seen(program.errorScreen)

@@ -36,6 +36,7 @@ def shared(messages: Messages, path: Path | str | None, master: str) -> ControlM
         reactor=StillReactor(),
         config=loadClientConfig("web", overrides=options, files=()),
         connection=SimpleNamespace(channels={}),
+        markPackets=lambda atTerminal: None,
     )
     consent: Any = SimpleNamespace(ask=lambda question: defer.succeed(False))
     makeForwards: Any = None
