@@ -163,3 +163,40 @@ def test_secondFactor(home: Path, host: Host, askingPort: int) -> None:
     done = run(home, "secondFactor.py", "server", "echo in", input=typed)
     assert done.stdout.endswith(b"in\n"), done.stderr
     assert b"Two questions" in done.stdout
+
+
+SYNCHRONOUS, THREADS, QUESTION = re.findall(
+    r"```python\n(.*?)```",
+    (DOCS / "migrating-from-asyncssh-and-paramiko.md").read_text(),
+    re.DOTALL,
+)
+
+
+def test_programsWithoutAsyncio(home: Path, host: Host, tmp_path: Path) -> None:
+    configure(home, host)
+    program = tmp_path / "program.py"
+    files = SYNCHRONOUS.replace('"motd"', repr(str(tmp_path / "motd")))
+    program.write_text(files.replace('"web1"', '"server"'))
+    done = run(home, str(program))
+    assert (done.stdout[:5], done.stdout[-3:], done.stderr) == (b"Linux", b" 0\n", b"")
+    assert (tmp_path / "motd").read_bytes() == b"hello\n"
+    program.write_text(THREADS.replace('"web1"', '"server"'))
+    done = run(home, str(program))
+    assert (done.stdout, done.stderr) == (b"".join(b"%d\n" % n for n in range(8)), b"")
+
+
+def test_aQuestionInTheMiddle(home: Path, host: Host, tmp_path: Path) -> None:
+    configure(home, host)
+    sudo = "sudo -p 'password: ' id"
+    assert sudo in QUESTION
+    asking = "stty -echo; printf 'password: '; read word; echo $word; exit 3"
+    lines = "".join(f"        {line}\n" for line in QUESTION.splitlines())
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import asyncio\nfrom limpet import aio\nasync def main():\n"
+        '    async with aio.connect("server") as client:\n'
+        + lines.replace(sudo, asking)
+        + "asyncio.run(main())\n"
+    )
+    done = run(home, str(program))
+    assert (done.stdout.split(), done.stderr) == ([b"secret", b"3"], b"")

@@ -27,8 +27,8 @@ _T = TypeVar("_T")
 def aside(reactor: Any, function: Callable[..., _T], *arguments: Any) -> defer.Deferred[_T]:
     """Call a function that may wait, in a thread of the reactor's pool.
 
-    A reactor on a loop that somebody else runs (`limpet.aio`) never starts its own pool; there it
-    is a thread of the loop's.
+    A reactor of asyncio's may be on a loop that somebody else runs, and then never starts its own
+    pool; there it is a thread of the loop's.
 
     Returns:
         A Deferred of what it returns. Cancelling it drops the answer; the thread ends by itself.
