@@ -7,6 +7,7 @@ at all: it is written beside its place and linked into it, which fails where the
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -41,10 +42,17 @@ def stateDirectory(environment: Mapping[str, str] | None = None) -> Path:
     """
     variables = os.environ if environment is None else environment
     base = variables.get("XDG_STATE_HOME", "")
-    root = (
-        Path(base) if os.path.isabs(base) else Path(variables.get("HOME") or "/") / ".local/state"
-    )
-    return root / "limpet"
+    if os.path.isabs(base):
+        return Path(base) / "limpet"
+    return Path(variables.get("HOME") or _homeOfOurs()) / ".local/state/limpet"
+
+
+def _homeOfOurs() -> str:
+    """The home directory by the password database: systemd gives its services no HOME."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        return "/"
 
 
 def loadHostKeys(paths: Iterable[str | os.PathLike[str]]) -> dict[bytes, Key]:

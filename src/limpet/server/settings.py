@@ -11,6 +11,7 @@ server never runs with something other than what was written down.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import ipaddress
 import os
 import re
@@ -223,13 +224,19 @@ def _read(path: Path, filesOnly: bool) -> dict[str, Any]:
     for name, value in table.items():
         field = FIELDS.get(name)
         if field is None:
-            raise SettingsError(f"{path}: unknown setting {name!r}; known are {', '.join(FIELDS)}")
+            raise SettingsError(f"{path}: unknown setting {name!r}; {_meant(name)}")
         kind = type(field.default)
         try:
             values[field.name] = _KINDS[kind](value)
         except (TypeError, OverflowError) as failure:
             raise SettingsError(f"{path}: {name}: {failure}") from None
     return values
+
+
+def _meant(name: str) -> str:
+    """The setting that a mistyped one is likely to be, or else all that there are."""
+    similar = difflib.get_close_matches(name, FIELDS, 1)
+    return f"is it {similar[0]}?" if similar else f"known are {', '.join(FIELDS)}"
 
 
 def _strings(value: Any) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 import threading
 from pathlib import Path
@@ -30,6 +31,15 @@ def test_whereTheStateIs() -> None:
     assert stateDirectory(home) == Path("/home/someone/.local/state/limpet")
     assert stateDirectory({**home, "XDG_STATE_HOME": "/state"}) == Path("/state/limpet")
     assert stateDirectory({**home, "XDG_STATE_HOME": "relative"}) == stateDirectory(home)
+
+
+def test_whereTheStateIsOfWhoHasNoHome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a service of systemd's; the root directory is nobody's home."""
+    ours = Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    for variables in ({}, {"HOME": ""}):
+        assert stateDirectory(variables) == ours / ".local/state/limpet"
+    monkeypatch.setattr(os, "geteuid", lambda: 987_654_321)
+    assert stateDirectory({}) == Path("/.local/state/limpet")
 
 
 def test_aKeyIsMadeOnceAndPrivate(tmp_path: Path) -> None:
