@@ -29,6 +29,7 @@ def generate(
     filename: str | None,
     comment: str | None,
     passphrase: str | None,
+    quiet: bool = False,
 ) -> None:
     """Make a key of the kind and write both its files."""
     kind = kind.lower()
@@ -52,6 +53,8 @@ def generate(
         createKeyFiles(key, path, comment=text, passphrase=passphrase or None)
     except OSError as failure:
         raise Mistake(f"{path}: {failure.strerror}") from None
+    if quiet:
+        return
     click.echo(f"Your identification has been saved in {path}")
     click.echo(f"Your public key has been saved in {path}.pub")
     click.echo("The key fingerprint is:")
@@ -91,7 +94,8 @@ def showPublic(filename: str | None, passphrase: str | None) -> None:
     if key.isPublic():
         raise Mistake(f"{path}: this is a public key already")
     _refuseLoose(path)
-    click.echo(key.public().toString("OPENSSH").decode("utf-8").rstrip("\n"))
+    line = key.public().toString("OPENSSH", comment=key.comment)
+    click.echo(line.decode("utf-8", "replace").rstrip("\n"))
 
 
 def _refuseLoose(path: Path) -> None:
@@ -99,13 +103,16 @@ def _refuseLoose(path: Path) -> None:
         raise Mistake(f"{path}: its mode lets others use it; run: chmod 600 {path}")
 
 
-def changePassphrase(filename: str | None, old: str | None, new: str | None) -> None:
+def changePassphrase(
+    filename: str | None, old: str | None, new: str | None, quiet: bool = False
+) -> None:
     """Encrypt the private key in a file with another passphrase, or with none.
 
     Args:
         filename: The file, None for the user's usual one.
         old: The passphrase it has; None to ask where it has one.
         new: The new one, empty for none; None to ask.
+        quiet: Whether nothing is said of it.
     """
     path = _existing(filename)
     try:
@@ -121,7 +128,8 @@ def changePassphrase(filename: str | None, old: str | None, new: str | None) -> 
         _writeBeside(path, text)
     except OSError as failure:
         raise Mistake(f"{path}: {failure.strerror}; it is as it was") from None
-    click.echo("Your identification has been saved with the new passphrase.")
+    if not quiet:
+        click.echo("Your identification has been saved with the new passphrase.")
 
 
 def _writeBeside(path: Path, text: bytes) -> None:

@@ -167,6 +167,7 @@ def asPattern(name: str) -> str:
     "-R", "remove", metavar="HOST", help="Remove the keys of HOST from a known_hosts FILE."
 )
 @click.option("-H", "hide", is_flag=True, help="Hash the names of hosts in a known_hosts FILE.")
+@click.option("-q", "quiet", is_flag=True, help="Say nothing when a key was made or changed.")
 def keygen(
     kind: str,
     bits: int | None,
@@ -180,8 +181,13 @@ def keygen(
     find: str | None,
     remove: str | None,
     hide: bool,
+    quiet: bool,
 ) -> None:
-    """Make a key or show one, or look after known hosts. The options are those of ssh-keygen."""
+    """Make a key or show one, or look after known hosts.
+
+    The letters mean what they mean to ssh-keygen, which has more of them: Limpet makes no
+    certificates and no revocation lists, and converts no keys.
+    """
     from limpet.scripts import keygen as command
     from limpet.scripts import knownhosts
 
@@ -196,13 +202,13 @@ def keygen(
     elif hide:
         knownhosts.hashHosts(filename)
     elif change:
-        command.changePassphrase(filename, oldPassphrase, passphrase)
+        command.changePassphrase(filename, oldPassphrase, passphrase, quiet)
     elif show:
         command.showFingerprint(filename)
     elif public:
         command.showPublic(filename, passphrase if oldPassphrase is None else oldPassphrase)
     else:
-        command.generate(kind, bits, filename, comment, passphrase)
+        command.generate(kind, bits, filename, comment, passphrase, quiet)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -37,6 +37,16 @@ def test_aKeyIsMade(tmp_path: Path, kind: str, bits: int | None) -> None:
         assert key.size() == bits
 
 
+def test_nothingIsSaidOfItWhereThatIsWanted(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    for arguments in (("-f", path, "-N", "", "-C", "me@here"), ("-p", "-f", path, "-N", "secret")):
+        result = run("-q", *arguments)
+        assert (result.exit_code, result.output) == (0, "")
+    shown = run("-y", "-f", path, "-P", "secret").output
+    assert shown == (tmp_path / "key.pub").read_text()
+    assert shown.endswith(" me@here\n")
+
+
 def test_aFileIsNotWrittenOver(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text("precious")
