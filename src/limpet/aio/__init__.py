@@ -34,6 +34,7 @@ from limpet.client.errors import (
 from limpet.client.filecopy import CopyFailed, CopyProblem
 from limpet.client.processes import DISCARD, STDOUT
 from limpet.client.programs import Terminal
+from limpet.ssh.filetransfer import SFTPError
 from limpet.ssh.keys import Key
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "Program",
     "RequestRefused",
     "Result",
+    "SFTPError",
     "Terminal",
     "connect",
     "listen",

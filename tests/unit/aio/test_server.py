@@ -229,6 +229,8 @@ def test_filesFromTheDisk(tmp_path: Path) -> None:
         assert getReactor() is reactor_for(asyncio.get_running_loop())
         files = await client.files()
         await files.write("g", b"new")
+        with pytest.raises(limpet.aio.SFTPError, match="No such file"):
+            await files.read("none")
         return await files.read("f"), await files.exists("/etc/passwd")
 
     assert serving(play, tmp_path, use) == (b"content", False)
