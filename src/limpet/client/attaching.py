@@ -22,11 +22,12 @@ from twisted.internet import defer
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
-from limpet.client.errors import shown
+from limpet.client.errors import OWN_FAILURE, shown
 from limpet.client.escapes import Escape, EscapeReader
 from limpet.client.keystrokes import CHAFF, KeystrokeTiming
 from limpet.client.stdio import StandardInput, StandardOutput
 from limpet.core.windows import GROWN_WINDOW
+from limpet.descriptors import STDERR, STDIN, STDOUT
 from limpet.error import ConchError
 from limpet.ssh.channel import SSHChannel
 from limpet.streams import gathered
@@ -61,16 +62,11 @@ its channel is closed (ours): a server that knows no eow@openssh.com would send 
 BREAK_MILLISECONDS = 1000
 """How long a BREAK is to last; what OpenSSH asks for."""
 
-OWN_FAILURE = 255
-"""Exit status of the client where it is not that of the command."""
-
 SIGNALLED = 128
 """What a shell adds to a signal's number to make an exit status."""
 
 LAST_STATUS = 255
 """The greatest exit status that a process can have."""
-
-STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 @dataclass

@@ -20,9 +20,9 @@ from twisted.internet import defer
 from twisted.python.failure import Failure
 
 from limpet.client.errors import ClientError
-from limpet.client.forwards import Forward, Forwards, targetOf
+from limpet.client.forwards import Forward, Forwards
 from limpet.client.names import aside
-from limpet.core.sshconfig import BadPlace, ForwardSpec, parseForward
+from limpet.core.sshconfig import BadPlace, ForwardSpec, parseForward, targetOf
 
 PROMPT = b"\nssh> "
 

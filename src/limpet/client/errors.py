@@ -21,6 +21,9 @@ from typing import Any
 
 from limpet.error import ConchError
 
+OWN_FAILURE = 255
+"""Exit status of a client where it is not that of the command."""
+
 MAX_PEER_TEXT = 400
 """Most characters of the peer's that an error quotes (ours)."""
 

@@ -42,7 +42,7 @@ from limpet.client.errors import ClientError, shown
 from limpet.client.socksproxy import SocksChannel, SocksFactory
 from limpet.core.destinations import MAX_PORT
 from limpet.core.patterns import parseAddress
-from limpet.core.sshconfig.places import ForwardSpec
+from limpet.core.sshconfig.places import ForwardSpec, targetOf
 from limpet.error import ConchError
 from limpet.ssh.channel import SSHChannel
 from limpet.ssh.forwarding.channels import (
@@ -313,16 +313,6 @@ class _RemoteChannel(SSHConnectForwardingChannel):
 
     def connectOut(self, protocol: SSHForwardingClient) -> Deferred[Any]:
         return self._connect(protocol)
-
-
-def targetOf(spec: ForwardSpec) -> str:
-    """Where a forwarding leads, in one word."""
-    if spec.targetPath is not None:
-        return spec.targetPath
-    if spec.targetHost is None:
-        return "SOCKS"
-    host = f"[{spec.targetHost}]" if ":" in spec.targetHost else spec.targetHost
-    return f"{host}:{spec.targetPort}"
 
 
 def _of(forward: Forward, kind: str, spec: ForwardSpec) -> Forward:

@@ -11,12 +11,13 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from limpet.client.attaching import OWN_FAILURE, STDERR, STDIN, STDOUT
 from limpet.client.config import ClientConfig, ForwardSpec
-from limpet.client.forwards import targetOf
+from limpet.client.errors import OWN_FAILURE
 from limpet.client.sharing import Master, SharingFailed
 from limpet.client.terminal import RawTerminal, isTerminal
 from limpet.core.multiplexing import NO_ESCAPE, SessionWish
+from limpet.core.sshconfig import targetOf
+from limpet.descriptors import STDERR, STDIN, STDOUT
 from limpet.scripts.messages import Loudness, Messages
 from limpet.scripts.sshoptions import Invocation
 

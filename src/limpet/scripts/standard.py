@@ -16,6 +16,8 @@ import sys
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from limpet.client.errors import OWN_FAILURE
+
 STDOUT = 1
 STDERR = 2
 
@@ -75,4 +77,15 @@ def endWithoutOutput(lost: OutputLost, status: int) -> NoReturn:
         os.kill(os.getpid(), signal.SIGPIPE)
     with suppress(OSError):
         os.write(STDERR, f"limpet: {lost}\n".encode())
+    os._exit(status)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process at once: a thread that still looks up a name keeps nobody waiting."""
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+    except OutputLost as lost:
+        endWithoutOutput(lost, OWN_FAILURE)
     os._exit(status)

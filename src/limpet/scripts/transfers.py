@@ -28,7 +28,7 @@ from limpet.client.sharing import Master, SharingFailed
 from limpet.client.terminal import TerminalInterface
 from limpet.scripts.messages import Loudness, Messages, startLogging
 from limpet.scripts.reactorthread import ReactorThread
-from limpet.scripts.ssh import leave
+from limpet.scripts.standard import leave
 from limpet.scripts.transferoptions import Place, Transfer, Usage
 from limpet.ssh.filetransfer.base import SFTPError
 

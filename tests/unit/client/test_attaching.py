@@ -13,12 +13,12 @@ import pytest
 from limpet.client.attaching import (
     MAX_TYPED,
     MAX_UNREAD,
-    OWN_FAILURE,
     WINDOW,
     AttachedForward,
     AttachedSession,
     SessionRequest,
 )
+from limpet.client.errors import OWN_FAILURE
 from limpet.client.escapes import Escape, EscapeReader
 from limpet.error import ConchError
 from limpet.ssh.connection import SSHConnection

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from limpet.client.attaching import OWN_FAILURE
 from limpet.client.config import loadClientConfig
+from limpet.client.errors import OWN_FAILURE
 from limpet.core import multiplexing
 from limpet.scripts.messages import Messages
 from limpet.scripts.sharing import runShared

@@ -12,6 +12,7 @@ from limpet.core.sshconfig.places import (
     parseForward,
     parseJumps,
     parsePort,
+    targetOf,
 )
 from limpet.core.sshconfig.resolving import (
     IncludedFile,
@@ -44,4 +45,5 @@ __all__ = [
     "parsePort",
     "quoted",
     "splitCommand",
+    "targetOf",
 ]

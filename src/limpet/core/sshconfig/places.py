@@ -71,6 +71,16 @@ class ForwardSpec:
         return self.targetHost is None and self.targetPath is None
 
 
+def targetOf(spec: ForwardSpec) -> str:
+    """Where a forwarding leads, in one word."""
+    if spec.targetPath is not None:
+        return spec.targetPath
+    if spec.targetHost is None:
+        return "SOCKS"
+    host = f"[{spec.targetHost}]" if ":" in spec.targetHost else spec.targetHost
+    return f"{host}:{spec.targetPort}"
+
+
 def checkHost(name: str) -> str:
     """`name` if it can be the name of a host.
 
