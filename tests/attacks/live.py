@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from benchmarks.processes import PPID, treeOf
 from limpet.ssh.keys import Key
 from limpet.unix import Account
 from limpet.wire import numbers as n
@@ -191,6 +192,8 @@ class LiveServer:
         self.port = self._announced()
         self.canary = self.attacker().login(self.key, self.user)
         self.descriptors = self.openDescriptors()
+        # The server, and what forks its workers for files.
+        self.members = set(treeOf(self.process.pid))
 
     def _announced(self) -> int:
         assert self.process.stdout is not None
@@ -224,9 +227,12 @@ class LiveServer:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def children(self) -> list[int]:
-        """The processes that it has started and not reaped."""
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in path.read_text().split()]
+        """The processes that were started for sessions and are not reaped."""
+        return [
+            pid
+            for pid, fields in treeOf(self.process.pid).items()
+            if pid not in self.members and int(fields[PPID]) in self.members
+        ]
 
     def waitUntil(self, condition: Callable[[], bool], what: str) -> None:
         """Talk to it until the condition holds."""

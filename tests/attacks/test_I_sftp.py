@@ -746,6 +746,6 @@ def test_I3_aWorkerGoesWithItsSession(confined: LiveServer) -> None:
     for number in range(3):
         someone.session(number)
         assert someone.asked(b"subsystem", NS(b"sftp"), number)
-    assert len(confined.children()) == 3
+    confined.waitUntil(lambda: len(confined.children()) == 3, "three workers")
     someone.reset()
     confined.assertAtRest()

@@ -39,6 +39,7 @@ from limpet.server.supervisor import Supervisor
 from limpet.ssh.keys import Key
 from limpet.tunnels import ForwardingPolicy
 from limpet.unix import FilePolicy, SessionPolicy, UnixSSHRealm
+from limpet.unix.fileserver import makeNursery
 from limpet.wire.numbers import DISCONNECT_BY_APPLICATION
 
 DRAIN_CHECK_SECONDS = 0.1
@@ -98,6 +99,7 @@ class Server:
             except UnusableList as failure:
                 raise SettingsError(f"{name}: {failure}") from None
         self.realm = UnixSSHRealm(policyOf(settings), reactor, forwardingOf(settings))
+        self.realm.nursery = self._nursery = makeNursery(reactor)
         self.portal = self._makePortal(settings, revocations)
         self.factory = ServeFactory(reactor, settings, hostKeys, self.portal)
         self.ports: list[ServerPort] = []
@@ -142,6 +144,8 @@ class Server:
                 raise ListenFailed(
                     f"cannot listen on {address}: {getattr(reason, 'strerror', None) or reason}"
                 ) from None
+        if self.settings.sftp:
+            self._nursery.begin()
         return [port.address() for port in self.ports]
 
     def reload(self) -> None:
@@ -244,6 +248,7 @@ class Server:
             for child in tuple(self.realm.children):
                 child.killNow()
         if over or not (self.factory.connections or self.realm.children):
+            self._nursery.close()
             self.finished.callback(None)
         else:
             self._reactor.callLater(DRAIN_CHECK_SECONDS / 5, self._finish)

@@ -1,8 +1,9 @@
 """Starting the process that serves one SFTP session as the session's user.
 
-Rule: the reactor's process never touches a file for a client. The worker is a fresh interpreter
-with none of our memory, keys and descriptors in it; one that root starts becomes the user by itself
-(`limpet.files.worker`), as the user may not be able to read where Limpet is installed.
+Rule: the reactor's process never touches a file for a client. The worker is a fresh interpreter, or
+forked from one (`limpet.unix.nursery`), with none of our memory, keys and descriptors in it; one
+that root starts becomes the user by itself (`limpet.files.worker`), as the user may not be able to
+read where Limpet is installed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 from limpet.descriptors import Gatherer
 from limpet.files.worker import START
 from limpet.unix.accounts import Account, NotPermitted
+from limpet.unix.nursery import Nursery, Unavailable
 from limpet.unix.process import ChildProcess
 from limpet.unix.spawning import UMASK, SpawnFailed
 from limpet.wire.sftp import DRAFT_SYMLINK_CLIENTS
@@ -98,10 +101,26 @@ def workerOptions(
     return options
 
 
+def makeNursery(reactor: Any) -> Nursery:
+    """What forks the workers of a server with many sessions."""
+    return Nursery(reactor, _environment(), SOURCE, UMASK)
+
+
 def spawnFileServer(
-    reactor: Any, proto: Any, options: dict[str, str], gatherer: Gatherer | None = None
+    reactor: Any,
+    proto: Any,
+    options: dict[str, str],
+    gatherer: Gatherer | None = None,
+    nursery: Nursery | None = None,
 ) -> ChildProcess:
     """Start a worker with pipes for its input and output; what it complains of goes to our stderr.
+
+    Args:
+        reactor: Runs the pipes.
+        proto: Its IProcessProtocol.
+        options: What it is told.
+        gatherer: The transport that its output ends up on.
+        nursery: Where it is forked, if it can be.
 
     Returns:
         The child; nothing has been called on `proto` yet, `start` does that.
@@ -109,6 +128,9 @@ def spawnFileServer(
     Raises:
         SpawnFailed: It did not start.
     """
+    if nursery is not None:
+        with suppress(Unavailable, OSError):
+            return nursery.spawn(proto, options, gatherer)
     fds: list[int] = []
     try:
         for _ in range(2):

@@ -133,7 +133,7 @@ class ChildProcess:
         self._outputs = {
             name: ChildOutput(self, name, fd, isTerminal) for name, fd in outputs.items()
         }
-        self._exit = watchExit(self, process.pid)
+        self._exit = self._watchExit()
 
     def start(self) -> None:
         """Connect the protocol, then begin to read."""
@@ -167,15 +167,21 @@ class ChildProcess:
             self._exited(UNKNOWN_STATUS, error.ProcessTerminated())
             return
         if pid:
-            self._exited(status, _reasonOf(status))
+            self._exited(status, reasonOf(status))
+
+    def _watchExit(self) -> ChildExit | None:
+        return watchExit(self, self._process.pid)
+
+    def _forgetExit(self, pid: int) -> None:
+        forgetExit(self._exit, pid)
+        self._exit = None
 
     def _exited(self, status: int, reason: Exception) -> None:
         pid, self.pid = self.pid, None
         self.status = status
         self._process.returncode = os.waitstatus_to_exitcode(status)
         if pid is not None:
-            forgetExit(self._exit, pid)
-            self._exit = None
+            self._forgetExit(pid)
         if self._killTimer is not None:
             self._killTimer.cancel()
             self._killTimer = None
@@ -349,13 +355,17 @@ class ChildProcess:
         if self.pid is None:
             raise error.ProcessExitedAlready()
         try:
+            self._sendSignal(number)
+        except ProcessLookupError:
+            raise error.ProcessExitedAlready() from None
+
+    def _sendSignal(self, number: int) -> None:
+        assert self.pid is not None  # noqa: S101 the caller has looked
+        try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
             # Not yet, or no longer, the leader of a group.
-            try:
-                os.kill(self.pid, number)
-            except ProcessLookupError:
-                raise error.ProcessExitedAlready() from None
+            os.kill(self.pid, number)
 
     def resize(self, rows: int, columns: int, width: int, height: int) -> None:
         """Set the size of the child's terminal, in characters and pixels; the kernel tells it."""
@@ -463,7 +473,8 @@ def forgetExit(watching: ChildExit | None, pid: int) -> None:
     twistedProcess.reapProcessHandlers.pop(pid, None)
 
 
-def _reasonOf(status: int) -> Exception:
+def reasonOf(status: int) -> Exception:
+    """What a wait status is called in Twisted."""
     if os.WIFSIGNALED(status):
         return error.ProcessTerminated(signal=os.WTERMSIG(status), status=status)
     exitCode = os.WEXITSTATUS(status)

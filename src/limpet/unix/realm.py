@@ -33,6 +33,7 @@ from limpet.unix.accounts import Account, NotPermitted, checkMayServe
 from limpet.unix.agents import ForwardedAgent
 from limpet.unix.internalsftp import NAME as INTERNAL_SFTP
 from limpet.unix.internalsftp import FileServerOptions, isInternalSftp, parseInternalSftp
+from limpet.unix.nursery import Nursery
 from limpet.unix.process import ChildProcess
 from limpet.unix.session import SessionPolicy, UnixSession
 from limpet.unix.sockets import UnixSockets
@@ -67,6 +68,7 @@ class UnixConchUser(ConchUser):
         username: The login name.
         children: The programs of all sessions that still run.
         onChildStarted, onChildEnded: Called with each program, for whoever keeps a list.
+        nursery: What forks the processes that serve files; None where each is started by itself.
     """
 
     obeysRestrictions = True
@@ -90,6 +92,7 @@ class UnixConchUser(ConchUser):
         self.children: set[ChildProcess] = set()
         self.onChildStarted: Callable[[ChildProcess], object] | None = None
         self.onChildEnded: Callable[[ChildProcess], object] | None = None
+        self.nursery: Nursery | None = None
         self.channelLookup[b"session"] = self._makeSession
         self._allowsAgent = forwarding is not None and forwarding.agent
         self._agent: ForwardedAgent | None = None
@@ -275,6 +278,7 @@ class UnixSSHRealm:
     Attributes:
         children: The programs of all users that still run, those of users who have gone already
             included: what a server that ends has to end.
+        nursery: What forks the processes that serve files; None where each is started by itself.
     """
 
     _log = ClassLogger()
@@ -289,6 +293,7 @@ class UnixSSHRealm:
         self.forwarding = forwarding
         self._reactor = reactor
         self.children: set[ChildProcess] = set()
+        self.nursery: Nursery | None = None
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> tuple[Any, Any, Any]:
         """Make the avatar of the account `avatarId`.
@@ -309,6 +314,7 @@ class UnixSSHRealm:
         user = UnixConchUser(account, self.policy, self._reactor, self.forwarding)
         user.onChildStarted = self.children.add
         user.onChildEnded = self.children.discard
+        user.nursery = self.nursery
         return IConchUser, user, user.logout
 
     def findAccount(self, avatarId: bytes | str) -> Account:

@@ -242,7 +242,15 @@ class UnixSession:
         options = workerOptions(account, self.avatar.policy.files, version)
         if forced is not None:
             options.update(forced.forWorker(account))
-        self._run(spawnFileServer(self.avatar.reactor, proto, options, self._gatherer()))
+        self._run(
+            spawnFileServer(
+                self.avatar.reactor,
+                proto,
+                options,
+                self._gatherer(),
+                getattr(self.avatar, "nursery", None),
+            )
+        )
 
     def _environment(self) -> dict[bytes, bytes]:
         policy, account = self.avatar.policy, self.avatar.account
