@@ -230,7 +230,10 @@ class _Visitor(ast.NodeVisitor):
             # Of a module that Twisted keeps, the import says it all.
             rule = _ruleOfModule(name)
         if rule is None and _isMissing(full):
-            rule = Rule(Verdict.MISSING, "does not exist here; docs/differences.md says why")
+            rule = Rule(
+                Verdict.MISSING,
+                "does not exist here: docs/differences.md says why, or Conch has dropped it, too",
+            )
         self._say(node, name, rule)
 
     # ── Imports ───────────────────────────────────────────────────────────────────────────────
