@@ -618,6 +618,9 @@ class Login:
                 FORWARDINGS_CHECK_SECONDS, self._awaitForwardings, connection, status, False
             )
             return
+        if self._master is not None:
+            # Nobody begins on a connection that is about to end.
+            self._master.stop()
         if self._terminal is not None:
             self._tell(f"connection to {self._config.host} closed")
         self._reactor.callLater(GOODBYE_SECONDS, self._over, status)

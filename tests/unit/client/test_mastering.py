@@ -12,6 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from twisted.internet import defer
 from twisted.internet.task import Clock
 
@@ -48,6 +50,18 @@ __all__ = ["driver"]
 
 HELLO = NS(multiplexing.hello())
 ALIVE = NS(multiplexing.request(multiplexing.ALIVE_CHECK, 1))
+
+
+SAID = [
+    HELLO,
+    ALIVE,
+    NS(multiplexing.newSession(5, SessionWish(b"c"))),
+    NS(multiplexing.newStdioForward(5, b"web", 80)),
+    NS(multiplexing.forward(multiplexing.CLOSE_FORWARD, 3, "L", ForwardSpec(None, 1, "web", 80))),
+    NS(multiplexing.request(multiplexing.PROXY, 2)),
+    b"\0",
+]
+"""What hypothesis puts together."""
 
 
 class Program:
@@ -371,6 +385,19 @@ class TestSessions:
         slow.until(OPENED, multiplexing.reply(multiplexing.EXIT_MESSAGE, 0, 3))
         bench.driver.until(lambda: closing.called, "the end of the last")
 
+    def test_in_pieces(self, bench: Bench) -> None:
+        program = Program(bench)
+        wish = SessionWish(b"command", environment=(b"LC_A=1",))
+        for byte in HELLO + ALIVE + NS(multiplexing.newSession(5, wish)):
+            program.say(bytes((byte,)))
+            bench.driver.turn(1)
+        for descriptor in (program.stdin, program.stdout, program.stderr):
+            bench.driver.turn(1)
+            program.hand(descriptor)
+        bench.confirm()
+        program.until(multiplexing.reply(multiplexing.ALIVE, 1, os.getpid()), OPENED)
+        assert bench.requests()[-1] == (b"exec", NS(b"command"))
+
 
 class TestClientsThatGo:
     def test_its_channel_is_closed(self, bench: Bench) -> None:
@@ -444,6 +471,36 @@ class TestNonsense:
         program.untilEnd()
         other.say(HELLO, ALIVE)
         other.until(multiplexing.reply(multiplexing.ALIVE, 1, os.getpid()))
+
+    @settings(
+        max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(
+        st.lists(
+            st.one_of(
+                st.binary(max_size=12),
+                st.sampled_from(SAID),
+                st.integers(0, 3),
+            ),
+            max_size=8,
+        )
+    )
+    def test_anything(self, bench: Bench, said: list[bytes | int]) -> None:
+        before = openDescriptors()
+        program = Program(bench)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            for one in said:
+                if isinstance(one, bytes):
+                    program.say(one)
+                else:
+                    program.hand(*[program.stdin] * one)
+                bench.driver.turn(1)
+        program.close()
+        bench.driver.turn()
+        for number in tuple(bench.service.channels):
+            bench.hear(MSG_CHANNEL_OPEN_FAILURE, u32(number) + u32(1) + NS(b"") + NS(b""))
+        bench.driver.until(lambda: not bench.master._clients, "the end of the client")
+        assert openDescriptors() <= before
 
     @pytest.mark.parametrize("count", [1, 4, 9])
     def test_descriptors_that_belong_to_nothing(self, bench: Bench, count: int) -> None:
