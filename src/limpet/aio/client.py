@@ -26,6 +26,7 @@ from limpet.client.filecopy import CopyProblem, RemoteFiles, trees
 from limpet.client.filecopy.remotefiles import Path
 from limpet.client.processes import RemoteProcess, describeEnding
 from limpet.client.programs import Terminal
+from limpet.wire.sftp import StatVfs
 
 _Value = TypeVar("_Value")
 
@@ -445,6 +446,10 @@ class Files:
         """The attributes of `path`."""
         return await _come(self.twisted.stat(path, follow_links))
 
+    async def stat_vfs(self, path: Path = ".") -> StatVfs:
+        """Sizes of the file system that `path` is on, where the server can tell them."""
+        return await _come(self.twisted.statVFS(path))
+
     async def real_path(self, path: Path) -> str:
         """`path` as an absolute path, with its links followed."""
         return await _come(self.twisted.realPath(path))
@@ -481,9 +486,19 @@ class Files:
         """Set the permission bits of `path`."""
         await _come(self.twisted.changeMode(path, mode))
 
+    def limit_rate(self, bytes_per_second: int | None) -> None:
+        """Move at most so many bytes per second from now on; None for as many as possible."""
+        self.twisted.limitRate(reactor_for(asyncio.get_running_loop()), bytes_per_second)
+
     def close(self) -> None:
         """End the session; the connection goes on."""
         self.twisted.close()
+
+    async def __aenter__(self) -> Files:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self.close()
 
 
 class Forward:

@@ -286,6 +286,10 @@ def test_results() -> None:
     assert (entry.is_directory, entry.is_link, entry.size) == (True, False, 9)
 
 
+def snake(name: str) -> str:
+    return re.sub("[A-Z]+", lambda found: "_" + found[0].lower(), name)
+
+
 @pytest.mark.parametrize(
     ("ours", "twisted"),
     [
@@ -295,12 +299,15 @@ def test_results() -> None:
     ],
 )
 def test_resultsHaveAllFields(ours: Any, twisted: Any) -> None:
-    def snake(name: str) -> str:
-        return re.sub(r"[A-Z]", lambda found: "_" + found[0].lower(), name)
-
     assert [field.name for field in fields(ours)] == [
         snake(field.name) for field in fields(twisted)
     ]
+
+
+def test_filesHaveAllMethods() -> None:
+    theirs = {name for name in vars(filecopy.RemoteFiles) if name[0] != "_"}
+    below = {"of", "open", "relay", "copier", "localPlace", "remotePlace"}
+    assert {snake(name) for name in theirs - below} <= set(dir(limpet.aio.Files))
 
 
 def test_loopsLeaveNothingBehind() -> None:

@@ -227,11 +227,13 @@ def test_filesFromTheDisk(tmp_path: Path) -> None:
 
     async def use(client: Any) -> Any:
         assert getReactor() is reactor_for(asyncio.get_running_loop())
-        files = await client.files()
-        await files.write("g", b"new")
-        with pytest.raises(limpet.aio.SFTPError, match="No such file"):
-            await files.read("none")
-        return await files.read("f"), await files.exists("/etc/passwd")
+        async with await client.files() as files:
+            await files.write("g", b"new")
+            with pytest.raises(limpet.aio.SFTPError, match="No such file"):
+                await files.read("none")
+            assert (await files.stat_vfs()).bsize > 0
+            files.limit_rate(None)
+            return await files.read("f"), await files.exists("/etc/passwd")
 
     assert serving(play, tmp_path, use) == (b"content", False)
     assert (tmp_path / "g").read_text() == "new"
