@@ -111,6 +111,7 @@ class ControlClient:
         self._incomplete: Request | None = None
         self._isBusy = False
         self._isWorking = False
+        self._asking: defer.Deferred[Any] | None = None
         self._channel: AttachedChannel | None = None
         self._number = 0
         self._descriptors = Descriptors()
@@ -278,18 +279,20 @@ class ControlClient:
         self._isBusy = True
 
         def judged(isAllowed: bool) -> Any:
-            if not isAllowed:
-                raise NotAllowed
             if self._isOver:
                 raise Refused("the client is gone")
+            if not isAllowed:
+                raise NotAllowed
+            self._asking = None
             return act(request, descriptors)
 
         def failed(failure: Failure) -> None:
             descriptors.close()
+            self._asking = None
             kind, words = FAILURE, "a bug in Limpet"
             if failure.check(NotAllowed):
                 kind, words = PERMISSION_DENIED, "not allowed"
-            elif failure.check(ForwardFailed, Refused):
+            elif failure.check(ForwardFailed, Refused, defer.CancelledError):
                 words = failure.getErrorMessage()
             else:
                 self._log.failure("a request of a shared connection's client failed", failure)
@@ -302,7 +305,8 @@ class ControlClient:
                 self._isBusy = False
             self._work()
 
-        self._master.allows(question).addCallback(judged).addErrback(failed).addCallback(done)
+        asking = self._asking = self._master.allows(question)
+        asking.addCallback(judged).addErrback(failed).addCallback(done)
 
     def _stop(self, request: Request, _: Descriptors) -> None:
         self._answer(multiplexing.reply(multiplexing.OK, request.number))
@@ -462,6 +466,9 @@ class ControlClient:
         self._isOver = True
         self.reactor.removeReader(self)
         self._socket.close()
+        if self._asking is not None:
+            # Nobody is bothered with what nobody waits for any more.
+            self._asking.cancel()
         passed, self._passed = self._passed, []
         for descriptor in passed:
             os.close(descriptor)

@@ -719,11 +719,18 @@ class TestAsking:
         )
         assert not os.path.exists(bench.path)
 
-    def test_one_who_went_while_it_was_asked(self, bench: Bench) -> None:
+    @pytest.mark.parametrize("isCancellable", [True, False])
+    def test_one_who_went_while_it_was_asked(self, bench: Bench, isCancellable: bool) -> None:
         asked: list[defer.Deferred[bool]] = []
+        cancelled: list[object] = []
+
+        def cancel(asking: defer.Deferred[bool]) -> None:
+            cancelled.append(asking)
+            if not isCancellable:
+                asking.callback(True)
 
         def allow(question: str) -> defer.Deferred[bool]:
-            asked.append(defer.Deferred())
+            asked.append(defer.Deferred(cancel))
             return asked[-1]
 
         bench.again(allow=allow)
@@ -732,8 +739,8 @@ class TestAsking:
         program.begin()
         bench.driver.until(lambda: asked, "a question")
         program.socket.shutdown(socket.SHUT_RDWR)
-        bench.driver.turn()
-        asked[0].callback(True)
+        bench.driver.until(lambda: cancelled, "an end of the question")
+        assert cancelled == asked
         assert bench.service.channels == {}
         assert openDescriptors() <= before
 

@@ -122,3 +122,16 @@ class TestConsent:
         consent.ask("One?").addCallback(answers.append)
         assert answers == [False]
         assert seen[-1] is False
+
+    def test_nobody_is_asked_for_one_who_is_gone(self) -> None:
+        consent, seen = self.consent([defer.Deferred()])
+        one = consent.ask("One?")
+        two = consent.ask("Two?")
+        failures: list[Any] = []
+        two.addErrback(failures.append)
+        two.cancel()
+        one.cancel()
+        # The terminal is the session's again.
+        assert seen == [True, b"One? (yes/no) ", False]
+        assert one.result is False
+        assert failures[0].check(defer.CancelledError)
