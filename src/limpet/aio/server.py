@@ -164,15 +164,14 @@ class Program:
         return await self._input.read(most)
 
     async def read_until(self, mark: bytes) -> bytes:
-        """Standard input up to and with the first `mark`, or up to its end.
-
-        Raises:
-            LimitOverrunError: There is no mark within `MAX_LINE` bytes.
-        """
+        """Standard input up to and with the first `mark`, up to its end, or of `MAX_LINE` bytes."""
         try:
             return await self._input.readuntil(mark)
         except asyncio.IncompleteReadError as end:
             return end.partial
+        except asyncio.LimitOverrunError as longer:
+            # It is the client's to send one, and no mistake of the program's.
+            return await self._input.read(longer.consumed)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while line := await self.read_until(b"\n"):

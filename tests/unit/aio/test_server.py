@@ -144,6 +144,23 @@ def test_aCoroutineReadsAndWrites(tmp_path: Path) -> None:
     assert (both.stdout, both.stderr, both.exit_status) == (b"out", b"err", 7)
 
 
+def test_aLineThatDoesNotEndComesInPieces(tmp_path: Path) -> None:
+    """A client sends what it likes: nothing is lost, nothing raised, and memory is bounded."""
+    pieces = []
+
+    async def handle(program: Program) -> None:
+        pieces.extend([line async for line in program])
+
+    async def use(client: Any) -> Any:
+        return (await client.run("take", input=bytes(300_000) + b"\nrest\n")).exit_status
+
+    assert serving(handle, tmp_path, use) == 0
+    assert b"".join(pieces) == bytes(300_000) + b"\nrest\n"
+    assert pieces[-1] == b"rest\n"
+    assert len(pieces) > 2
+    assert max(map(len, pieces)) < 2**20
+
+
 def test_aProgramThatRaisesEndsAlone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     async def use(client: Any) -> Any:
         failed = await client.run("fail")
