@@ -165,7 +165,7 @@ def test_secondFactor(home: Path, host: Host, askingPort: int) -> None:
     assert b"Two questions" in done.stdout
 
 
-SYNCHRONOUS, THREADS, QUESTION = re.findall(
+SYNCHRONOUS, THREADS, QUESTION, _ = re.findall(
     r"```python\n(.*?)```",
     (DOCS / "migrating-from-asyncssh-and-paramiko.md").read_text(),
     re.DOTALL,

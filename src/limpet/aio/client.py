@@ -252,7 +252,7 @@ def connect(destination: str, **arguments: Any) -> _Connecting:
         destination: "host", "user@host" or "ssh://user@host:port".
         arguments: Those of `limpet.connect` but the reactor, in snake_case: user, port, password,
             keys, passphrase, certificates, answer (which may be a coroutine function), host_keys,
-            options, config_files, only, ui.
+            options, config_files, only, through (a `Client` of this loop), ui.
 
     Raises:
         ClientError: As `limpet.connect`; when it is awaited.
@@ -263,6 +263,9 @@ def connect(destination: str, **arguments: Any) -> _Connecting:
         if camel not in _ARGUMENTS:
             known = ", ".join(sorted(_ARGUMENTS.values()))
             raise TypeError(f"connect() has no argument {name}; there are {known}")
+    through = given.get("through")
+    if through is not None:
+        given["through"] = through.twisted
     answer = given.get("answer")
     if answer is not None:
         given["answer"] = lambda *asked: _maybe_coroutine(answer(*asked))

@@ -71,6 +71,7 @@ def connect(
     options: Mapping[str, object] | None = None,
     configFiles: Sequence[str | Path] | None = None,
     only: bool = False,
+    through: Client | None = None,
     ui: Any = None,
     reactor: Any = None,
 ) -> defer.Deferred[Client]:
@@ -94,6 +95,8 @@ def connect(
             before anything that files say.
         configFiles: The files to read; None for the user's and the system's, () for none.
         only: Whether keys, agent and passwords are only those given here.
+        through: A client to whose host to connect first, in place of a ProxyJump or a
+            ProxyCommand. It stays its owner's, and goes on when this connection ends.
         ui: Whom to ask, an `IUserInterface`; None for nobody, so that a host that is not known is
             refused and no passphrase asked for.
         reactor: The reactor; None for Twisted's own.
@@ -119,7 +122,14 @@ def connect(
         return defer.fail()
 
     def connectAs(found: ClientConfig) -> defer.Deferred[connecting.ClientConnection]:
-        return connecting.connect(running, found, ui, credentials=credentials, hostKeys=policy)
+        return connecting.connect(
+            running,
+            found,
+            ui,
+            credentials=credentials,
+            hostKeys=policy,
+            through=None if through is None else through.connection,
+        )
 
     if config is not None:
         return connectAs(config).addCallback(Client)

@@ -189,7 +189,7 @@ class ClientConnection:
         transport: Its `SSHClientTransport`.
         reactor: What it runs on.
         config: What it was made from.
-        via: The connection to the jump host that carries it, or None.
+        via: The connection that carries it, to a jump host; or None.
         provedIdentity: Whether the server asked for anything that proves who the user is. Where it
             did not, what looks like a prompt of ours may be the server's (attacks.md E19).
         whyClosed: Why it ended; None while it lasts, and where this end closed it.
@@ -284,6 +284,27 @@ class ClientConnection:
             deferred.callback(self.whyClosed)
         if self.via is not None:
             self.via.close()
+
+
+class BorrowedConnection:
+    """A connection that carries another one, and is its owner's: it goes on behind that one's end.
+
+    Args:
+        connection: The connection.
+    """
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._lent = connection
+        self.connection = connection.connection
+        self.config = connection.config
+
+    @property
+    def closed(self) -> defer.Deferred[ClientError | None]:
+        """As `ClientConnection.closed`."""
+        return self._lent.closed
+
+    def close(self) -> None:
+        """What it carried has ended."""
 
 
 class ClientTransport(SSHClientTransport):
@@ -386,7 +407,7 @@ class _Attempt:
         ui: Any,
         credentials: Credentials,
         hostKeys: HostKeyPolicy,
-        via: ClientConnection | None,
+        via: ClientConnection | BorrowedConnection | None,
     ) -> None:
         self.reactor = reactor
         self.config = config
@@ -796,6 +817,7 @@ def connect(
     *,
     credentials: Credentials | None = None,
     hostKeys: HostKeyPolicy | None = None,
+    through: ClientConnection | None = None,
 ) -> defer.Deferred[ClientConnection]:
     """Connect as `config` says, through its jump hosts, and log in.
 
@@ -806,6 +828,8 @@ def connect(
         ui: Whom to ask, an `IUserInterface`; None for nobody.
         credentials: What to log in with beside what `config` names; for the last host only.
         hostKeys: Who vouches for the last host's key; None for the user's known_hosts.
+        through: A connection to go through, in the place of what `config` says of the way
+            (ProxyJump, ProxyCommand). It goes on when this one ends.
 
     Returns:
         A Deferred of the `ClientConnection`. It fails with a `ClientError`, and may be cancelled,
@@ -814,6 +838,8 @@ def connect(
     face = asUserInterface(ui)
     policy = hostKeys if hostKeys is not None else KnownHostsPolicy(reactor)
     given = credentials if credentials is not None else Credentials()
+    if through is not None:
+        return _Attempt(reactor, config, face, given, policy, BorrowedConnection(through)).begin()
     return _connect(reactor, config, face, given, policy)
 
 

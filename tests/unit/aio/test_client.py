@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 
 import limpet.aio
 from limpet.client import clients, filecopy, processes, programs
+from limpet.ssh.forwarding import openConnectForwardingClient
 from tests.descriptors import openDescriptors
 from tests.pair.stack import HOST_KEY, UserAuth, makeFactory, pattern
 
@@ -241,6 +242,40 @@ def test_connectIsACoroutine() -> None:
     assert onServer(use) == 3
     with pytest.raises(limpet.aio.ConnectFailed):
         asyncio.run(limpet.aio.connect("127.0.0.1", port=1, config_files=()))
+
+
+def test_throughAConnectionThatThereIs() -> None:
+    """It carries as many others as one likes, outlives them, and takes them along."""
+
+    async def main() -> Any:
+        factory = makeFactory()
+        async with await limpet.aio.listen(factory) as listener:
+            arguments: dict[str, Any] = {
+                "port": listener.port,
+                "user": "alice",
+                "password": UserAuth.password,
+                "host_keys": [HOST_KEY.public()],
+                "config_files": (),
+                "only": True,
+            }
+            gate = await limpet.aio.connect("127.0.0.1", **arguments)
+            with pytest.raises(limpet.aio.ConnectFailed, match=r"jump host 127\.0\.0\.1 does not"):
+                await limpet.aio.connect("127.0.0.1", through=gate, **arguments)
+            tables = factory.portal.realm.avatars[0].channelLookup
+            tables[b"direct-tcpip"] = openConnectForwardingClient
+            told = []
+            for _ in range(2):
+                async with limpet.aio.connect("127.0.0.1", through=gate, **arguments) as inner:
+                    told.append((await inner.run("exit 3")).exit_status)
+                assert inner.twisted.connection.via is not None
+                told.append((await gate.run("exit 4")).exit_status)
+            inner = await limpet.aio.connect("127.0.0.1", through=gate, **arguments)
+            await gate.close()
+            return told, await inner.wait_closed()
+
+    told, why = asyncio.run(asyncio.wait_for(main(), SECONDS))
+    assert told == [3, 4, 3, 4]
+    assert isinstance(why, limpet.aio.ClientError)
 
 
 def test_unknownArguments() -> None:
