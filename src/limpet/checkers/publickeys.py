@@ -53,6 +53,9 @@ _REMEMBERED_KEYS = 64
 """How many parsed public keys are kept for the next login; all stand in some user's list."""
 
 
+_REVOKED = "it is revoked, or what signed it, or it cannot be known whether it is"
+
+
 class _Match(NamedTuple):
     """A key that lets the user in, if the signature is right.
 
@@ -106,14 +109,17 @@ class SSHPublicKeyChecker:
         found = defer.maybeDeferred(self._keydb.getAuthorizedKeys, credentials.username)
         return found.addCallback(self._decide, credentials)
 
-    @defer.inlineCallbacks
-    def _decide(
-        self, keys: Iterable[Any], credentials: Any
-    ) -> Generator[defer.Deferred[Any], Any, bytes]:
+    def _decide(self, keys: Iterable[Any], credentials: Any) -> bytes | defer.Deferred[bytes]:
         match = self._find(keys, credentials)
         if match is None:
             raise UnauthorizedLogin("Key not authorized")
-        objection = yield self._objection(match, credentials.blob)
+        if not self._revocations:
+            return self._conclude(False, match, credentials)
+        judged = self._isRevoked(credentials.blob)
+        return judged.addCallback(self._conclude, match, credentials)
+
+    def _conclude(self, isRevoked: bool, match: _Match, credentials: Any) -> bytes:
+        objection = _REVOKED if isRevoked else _weaknessOf(match)
         if objection is not None:
             self._log.warn(
                 "the key {key} of {user!r} lets nobody in: {objection}",
@@ -125,10 +131,7 @@ class SSHPublicKeyChecker:
         return _verify(match, credentials)
 
     @defer.inlineCallbacks
-    def _objection(
-        self, match: _Match, blob: bytes
-    ) -> Generator[defer.Deferred[Any], Any, str | None]:
-        """Why a key must not be used that would let the user in; None where nothing is known."""
+    def _isRevoked(self, blob: bytes) -> Generator[defer.Deferred[Any], Any, bool]:
         for revocations in self._revocations:
             isRevoked = (
                 (yield revocations.judge(blob))
@@ -136,12 +139,8 @@ class SSHPublicKeyChecker:
                 else revocations.isRevoked(blob)
             )
             if isRevoked:
-                return "it is revoked, or what signed it, or it cannot be known whether it is"
-        weakness = _weakness(match.key.blob())
-        if weakness is None and match.authority is not None:
-            weakness = _weakness(match.authority)
-            return None if weakness is None else f"what signed it is {weakness}"
-        return weakness
+                return True
+        return False
 
     def _find(self, keys: Iterable[Any], credentials: Any) -> _Match | None:
         """The first of the user's keys that these credentials fit and that may be used."""
@@ -194,6 +193,15 @@ def _publicKey(blob: bytes) -> Key:
 def _weakness(blob: bytes) -> str | None:
     """Why a key in some user's list is none at all; it takes milliseconds to tell."""
     return weaknessOf(blob)
+
+
+def _weaknessOf(match: _Match) -> str | None:
+    """Why a key that would let the user in, or what signed it, is none; None where it is good."""
+    weakness = _weakness(match.key.blob())
+    if weakness is None and match.authority is not None:
+        weakness = _weakness(match.authority)
+        return None if weakness is None else f"what signed it is {weakness}"
+    return weakness
 
 
 def _byKey(entry: AuthorizedKey, blob: bytes, address: str | None, now: float) -> _Match | None:

@@ -23,6 +23,7 @@ from limpet.ssh.connection import SSHConnection
 from limpet.ssh.factory import SSHFactory
 from limpet.ssh.keys import Key
 from limpet.ssh.transport import SSHServerTransport
+from limpet.streams import gathered
 
 REFUSAL_LINE_SECONDS = 1.0
 """At most one line about refused connections is logged in this time."""
@@ -58,7 +59,9 @@ class ServeTransport(SSHServerTransport):
         peer = transport.getPeer()
         self._peerHost = plainAddress(str(getattr(peer, "host", "")))
         self._peerName = f"{self._peerHost or '?'}:{getattr(peer, 'port', '?')}"
-        super().makeConnection(transport)
+        # Our identification and our KEXINIT leave in one segment.
+        with gathered(transport):
+            super().makeConnection(transport)
 
     def connectionLost(self, reason: Any = None) -> None:
         """The connection is gone."""

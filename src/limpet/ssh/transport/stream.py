@@ -61,7 +61,6 @@ from limpet.ssh.transport.numbers import (
 )
 from limpet.ssh.transport.paths import tcpRoundTripSeconds
 from limpet.ssh.transport.timers import Timers
-from limpet.streams import gathered
 from limpet.wire.errors import WireError
 from limpet.wire.fields import Reader
 from limpet.wire.messages import Debug, Disconnect, ExtInfo, Unimplemented
@@ -271,9 +270,7 @@ class MessageTransport(protocol.Protocol):
             # Somebody else may be its producer already: then nobody tells us that it is full.
             with contextlib.suppress(RuntimeError):
                 transport.registerProducer(self, True)
-        # Our identification and our KEXINIT leave in one segment.
-        with gathered(transport):
-            protocol.Protocol.makeConnection(self, transport)
+        protocol.Protocol.makeConnection(self, transport)
 
     def connectionMade(self) -> None:
         """Send our identification string and our MSG_KEXINIT."""
