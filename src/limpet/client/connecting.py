@@ -297,6 +297,7 @@ class BorrowedConnection:
         self._lent = connection
         self.connection = connection.connection
         self.config = connection.config
+        self.via = connection.via
 
     @property
     def closed(self) -> defer.Deferred[ClientError | None]:
