@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface.verify import verifyObject
 
+from benchmarks.servers import freePort
 from limpet import streams
 from limpet.server.listening import ServerPort, listen
 from limpet.server.settings import Address
@@ -305,7 +306,7 @@ def test_bothKindsOfAddressAtOnePort(driver: Driver) -> None:
     factory = Factory()
     factory.noisy = False
     try:
-        first = listen(driver.reactor, "::", 0, factory)
+        first = listen(driver.reactor, "::", freePort(), factory)
     except CannotListenError:
         pytest.skip("no IPv6 here")
     try:
