@@ -19,9 +19,11 @@ its last worker has, as these do when their input ends.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
+import signal
 import socket
 
 from limpet.files import worker
@@ -43,6 +45,8 @@ def main(arguments: list[str]) -> int:
     """Serve the server; returns the exit status."""
     del arguments
     connection = socket.socket(fileno=SERVER)
+    # Whoever started the server may have ignored it, which is inherited: no status would be left.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # What is here now stays as it is: the children share its memory.
     gc.freeze()
     return Nursery(connection).run()
@@ -96,12 +100,23 @@ class Nursery:
                 os.close(descriptor)
 
     def _start(self, number: bytes, options: list[bytes], descriptors: list[int]) -> None:
+        if len(descriptors) != 2:
+            # The system drops those that there is no room for.
+            self._tell(b"failed", number, errno.EMFILE)
+            return
         try:
             pid = os.fork()
-            if not pid:
-                self._becomeWorker(options, descriptors)
+        except OSError as error:
+            self._tell(b"failed", number, error.errno or 0)
+            return
+        if not pid:
+            self._becomeWorker(options, descriptors)
+        try:
             watching = os.pidfd_open(pid)
         except OSError as error:
+            # It would end without anybody's notice.
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
             self._tell(b"failed", number, error.errno or 0)
             return
         self._children[watching] = (number, pid)
@@ -126,10 +141,14 @@ class Nursery:
 
     def _signal(self, pid: int, number: int) -> None:
         try:
-            os.killpg(pid, number)
-        except ProcessLookupError:
-            # It has not come to its own group yet; it is there, as nobody has reaped it.
-            os.kill(pid, number)
+            try:
+                os.killpg(pid, number)
+            except ProcessLookupError:
+                # It has not come to its own group yet; it is there, as nobody has reaped it.
+                os.kill(pid, number)
+        except OSError as error:
+            # Root itself may be forbidden it, in a container. The others' sessions go on.
+            worker.complain(f"process {pid} cannot be sent signal {number}: {error.strerror}")
 
     def _reap(self, watching: int) -> None:
         number, pid = self._children.pop(watching)

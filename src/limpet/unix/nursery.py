@@ -14,15 +14,17 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IReadWriteDescriptor
 from zope.interface import implementer
 
 from limpet._logger import ClassLogger
@@ -32,6 +34,12 @@ from limpet.unix.process import UNKNOWN_STATUS, ChildProcess, forgetExit, reason
 
 STATUS_NOT_STARTED = 126 << 8
 """The wait status of a worker that could not be forked, as of a program that cannot be run."""
+
+BIRTH_SECONDS = 30.0
+"""How long a session waits for its worker before the nursery is given up (ours; it takes 1 ms)."""
+
+LAST_SIGNALS_SECONDS = 0.5
+"""How long a server that ends waits until the last signals are on their way (ours)."""
 
 
 class Unavailable(Exception):
@@ -57,6 +65,8 @@ class Worker(ChildProcess):
         process: Any = SimpleNamespace(pid=0, returncode=None)
         super().__init__(reactor, proto, process, stdin, outputs, gatherer=gatherer)
         self._signal = signal
+        # Runs out when there is no worker in time.
+        self.birth: Any = None
 
     def _watchExit(self) -> ChildExit | None:
         return None
@@ -72,16 +82,23 @@ class Worker(ChildProcess):
 
     def born(self, pid: int) -> None:
         """The nursery has forked it."""
+        self._stopWaiting()
         if self.pid is not None:
             self.pid = self._process.pid = pid
 
     def ended(self, status: int) -> None:
         """The nursery has reaped it."""
+        self._stopWaiting()
         if self.pid is not None:
             self._exited(status, reasonOf(status))
 
+    def _stopWaiting(self) -> None:
+        birth, self.birth = self.birth, None
+        if birth is not None and birth.active():
+            birth.cancel()
 
-@implementer(IReadDescriptor)
+
+@implementer(IReadWriteDescriptor)
 class Nursery:
     """The nursery, seen from the server.
 
@@ -105,6 +122,8 @@ class Nursery:
         self._workers: dict[bytes, Worker] = {}
         self._connection: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        # What the socket has no room for, in order; a signal that waits already comes once.
+        self._waiting: dict[bytes, None] = {}
         self._hasWorked = False
         self._isOver = not hasattr(os, "pidfd_open")
 
@@ -129,7 +148,10 @@ class Nursery:
             raise Unavailable
         connection = self._connection or self._begin()
         number = b"%d" % next(self._numbers)
-        fields = [os.fsencode(f"{name}={value}") for name, value in options.items()]
+        try:
+            fields = [os.fsencode(f"{name}={value}") for name, value in options.items()]
+        except UnicodeEncodeError as failure:
+            raise Unavailable from failure
         message = SEPARATOR.join((b"start", number, *fields))
         if any(SEPARATOR in field for field in fields) or len(message) > MAX_MESSAGE:
             raise Unavailable
@@ -156,7 +178,14 @@ class Nursery:
             self._reactor, proto, stdinWrite, {1: stdoutRead}, signal, gatherer=gatherer
         )
         self._workers[number] = worker
+        worker.birth = self._reactor.callLater(BIRTH_SECONDS, self._giveUp)
         return worker
+
+    def _giveUp(self) -> None:
+        """It does not fork any more: its sessions end, and the next one gets another."""
+        if self._process is not None:
+            self._log.error("the process that forks sftp workers does not answer; it is killed")
+            self._process.kill()
 
     def _begin(self) -> socket.socket:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -186,10 +215,20 @@ class Nursery:
     def close(self) -> None:
         """Have it end with the last of its workers; none begins any more."""
         self._isOver = True
-        if self._connection is not None:
-            self._send(b"end")
+        if self._connection is None:
+            return
+        self._send(b"end")
+        deadline = time.monotonic() + LAST_SIGNALS_SECONDS
+        while self._waiting and (left := deadline - time.monotonic()) > 0:
+            ready = select.poll()
+            ready.register(self._connection, select.POLLIN | select.POLLOUT)
+            for _, event in ready.poll(left * 1000):
+                if event & ~select.POLLOUT:
+                    self.doRead()
+                if event & select.POLLOUT:
+                    self.doWrite()
 
-    # IReadDescriptor.
+    # IReadWriteDescriptor.
 
     def fileno(self) -> int:
         return -1 if self._connection is None else self._connection.fileno()
@@ -223,6 +262,22 @@ class Nursery:
             )
             worker.ended(STATUS_NOT_STARTED)
 
+    def doWrite(self) -> None:
+        """Send what has waited."""
+        while self._waiting and self._connection is not None:
+            message = next(iter(self._waiting))
+            try:
+                self._connection.send(message)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                # One that does not listen any more is found out otherwise, and its workers see the
+                # end of their input in any case.
+                self._waiting.clear()
+                break
+            del self._waiting[message]
+        self._reactor.removeWriter(self)
+
     def connectionLost(self, reason: Any) -> None:
         """The reactor saw the socket's end."""
         self._lost()
@@ -234,6 +289,8 @@ class Nursery:
         if connection is None or process is None:
             return
         self._reactor.removeReader(self)
+        self._reactor.removeWriter(self)
+        self._waiting.clear()
         connection.close()
         _Reaping(self._reactor, process)
         if not self._isOver:
@@ -248,10 +305,12 @@ class Nursery:
     def _send(self, *fields: bytes) -> None:
         if self._connection is None:
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
-        # One that does not listen any more is found out otherwise, and its workers see the end
-        # of their input in any case.
-        with suppress(OSError):
-            self._connection.send(SEPARATOR.join(fields))
+        wasIdle = not self._waiting
+        self._waiting[SEPARATOR.join(fields)] = None
+        if wasIdle:
+            self.doWrite()
+            if self._waiting:
+                self._reactor.addWriter(self)
 
 
 class _Reaping:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +16,9 @@ import pytest
 from twisted.internet import error
 
 from benchmarks.servers import ROOT
+from limpet.files import nursery as forking
 from limpet.unix import fileserver
+from limpet.unix import nursery as nurseries
 from limpet.unix.fileserver import makeNursery, spawnFileServer
 from limpet.unix.nursery import Nursery, Unavailable, Worker
 from tests.descriptors import openDescriptors
@@ -194,3 +198,129 @@ def test_a_server_that_is_killed_leaves_nothing_behind(driver: Driver) -> None:
     pids = [int(pid) for pid in done.stdout.split()]
     driver.until(lambda: not any(map(isRunning, pids)), "the end of the nursery and its worker")
     assert len(pids) == 2
+
+
+def test_m5_no_signal_is_lost_when_there_are_many(driver: Driver, nursery: Nursery) -> None:
+    recorders = [begin(driver, nursery) for _ in range(20)]
+    for recorder in recorders:
+        answered(driver, recorder)
+    connection, process = nursery._connection, nursery._process
+    assert connection is not None
+    assert process is not None
+    # The least that there is: room for a few messages.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    os.kill(process.pid, signal.SIGSTOP)
+    for recorder in recorders:
+        # One that is stopped does not end with its input.
+        os.kill(recorder.transport.pid or 0, signal.SIGSTOP)
+        recorder.transport.killNow()
+        recorder.transport.killNow()
+    os.kill(process.pid, signal.SIGCONT)
+    for recorder in recorders:
+        driver.untilEnd(recorder)
+        assert recorder.reason.value.signal == signal.SIGKILL
+    assert nursery not in driver.reactor.getWriters()
+
+
+def test_the_last_signals_are_sent_before_the_server_ends(
+    driver: Driver, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nurseries, "LAST_SIGNALS_SECONDS", 20.0)
+    recorders = [begin(driver, nursery) for _ in range(20)]
+    for recorder in recorders:
+        answered(driver, recorder)
+    connection, process = nursery._connection, nursery._process
+    assert connection is not None
+    assert process is not None
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    os.kill(process.pid, signal.SIGSTOP)
+    pids = [recorder.transport.pid or 0 for recorder in recorders]
+    for pid, recorder in zip(pids, recorders, strict=True):
+        os.kill(pid, signal.SIGSTOP)
+        recorder.transport.killNow()
+    assert nursery._waiting
+    os.kill(process.pid, signal.SIGCONT)
+    nursery.close()
+    assert not nursery._waiting
+    for recorder in recorders:
+        driver.untilEnd(recorder)
+
+
+def test_a_nursery_that_stands_still_is_given_up(
+    driver: Driver, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered(driver, begin(driver, nursery))
+    assert driver.reactor.getDelayedCalls() == []
+    monkeypatch.setattr(nurseries, "BIRTH_SECONDS", 0.05)
+    process = nursery._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    recorder = begin(driver, nursery)
+    driver.untilEnd(recorder)
+    assert recorder.reason.value.exitCode == 255
+    monkeypatch.undo()
+    again = begin(driver, nursery)
+    answered(driver, again)
+    driver.until(lambda: process.returncode is not None, "the nursery's end")
+
+
+def test_its_children_have_a_status_also_where_nobody_wanted_to_know(driver: Driver) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    nursery = makeNursery(driver.reactor)
+    try:
+        nursery.begin()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    first, second = begin(driver, nursery), begin(driver, nursery)
+    for recorder in (first, second):
+        answered(driver, recorder)
+    first.transport.closeStdin()
+    driver.untilEnd(first)
+    assert first.reason.check(error.ProcessDone)
+    third = begin(driver, nursery)
+    answered(driver, third)
+    assert not second.hasEnded
+    nursery.close()
+
+
+def test_who_may_not_be_signalled_ends_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with here, there, monkeypatch.context() as container:
+        container.setattr(os, "killpg", refuse)
+        served = forking.Nursery(there)
+        served._pids[b"1"] = 77
+        here.send(b"signal\0001\0009")
+        here.shutdown(socket.SHUT_WR)
+        assert served.run() == 0
+    assert "process 77 cannot be sent signal 9: Operation not permitted" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_m8_a_nursery_without_descriptors_leaves_no_worker_behind(
+    driver: Driver, nursery: Nursery, room: int
+) -> None:
+    answered(driver, begin(driver, nursery))
+    process = nursery._process
+    assert process is not None
+    place = Path(f"/proc/{process.pid}")
+    children = place / "task" / str(process.pid) / "children"
+    limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    # It tells first, and closes what it was given then.
+    driver.until(lambda: len(os.listdir(place / "fd")) == 4, "the end of what it was given")
+    used = [int(name) for name in os.listdir(place / "fd")]
+    # The lowest numbers are taken first, so the limit is on those that are free.
+    free = [number for number in range(64) if number not in used][room]
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (free, limits[1]))
+    recorder = begin(driver, nursery)
+    driver.untilEnd(recorder)
+    assert recorder.reason.value.exitCode == 126
+    assert recorder.out == b""
+    assert len(children.read_text().split()) == 1
+    driver.until(lambda: len(os.listdir(place / "fd")) == 4, "the end of the others")
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
+    answered(driver, begin(driver, nursery))
