@@ -97,5 +97,8 @@ class Timers:
                 del self._pending[name]
                 call()
         finally:
-            if self._pending and self._alarm is None and self.clock is not None:
-                self._setAlarm(self.clock, min(due for due, _ in self._pending.values()))
+            # One of them may have started another, and have set the alarm later than the earliest.
+            if self._pending and self.clock is not None:
+                due = min(due for due, _ in self._pending.values())
+                if self._alarm is None or due < self._alarmTime:
+                    self._setAlarm(self.clock, due)
