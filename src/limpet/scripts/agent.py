@@ -25,8 +25,8 @@ from twisted.internet.error import ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from limpet._reactor import getReactor
 from limpet.scripts.mistakes import Mistake
+from limpet.scripts.reactors import commandReactor
 from limpet.scripts.serve import forbidCoreDumps
 from limpet.scripts.standard import OutputLost
 from limpet.server.logs import startLogging
@@ -65,7 +65,7 @@ def run(path: str | None, lifetime: str | None, inForeground: bool, command: Seq
     startLogging(sys.stderr, "warn")
     forbidCoreDumps()
     forbidDebuggers()
-    reactor = getReactor()
+    reactor = commandReactor()
     try:
         agent = LocalAgent(reactor, seconds, os.environ.get("SSH_ASKPASS"), path)
     except OSError as failure:

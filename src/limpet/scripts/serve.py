@@ -17,10 +17,10 @@ from typing import Any
 
 import click
 
-from limpet._reactor import getReactor
 from limpet._version import __version__
 from limpet.scripts.keygen import typeName
 from limpet.scripts.mistakes import Mistake
+from limpet.scripts.reactors import commandReactor
 from limpet.scripts.standard import OutputLost
 from limpet.server.hostkeys import HostKeyError
 from limpet.server.logs import startLogging
@@ -49,7 +49,7 @@ def run(overrides: Mapping[str, Any], config: str | None) -> None:
     startLogging(sys.stderr, settings.logLevel)
     forbidCoreDumps()
     passOnNoIgnoredSignals()
-    reactor = getReactor()
+    reactor = commandReactor()
     goByMonotonicClock(reactor)
     try:
         sockets = takeSockets()

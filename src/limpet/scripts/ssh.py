@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from limpet._reactor import getReactor
 from limpet._version import __version__
 from limpet.client.config import ClientConfig, ConfigError, loadClientConfig
 from limpet.client.errors import OWN_FAILURE
 from limpet.client.names import systemLookUp
 from limpet.scripts.messages import Loudness, Messages, startLogging
+from limpet.scripts.reactors import commandReactor
 from limpet.scripts.sshoptions import USAGE, Invocation, Usage, parse
 from limpet.scripts.standard import OutputLost, endWithoutOutput, leave
 
@@ -69,7 +69,7 @@ def begin(arguments: Sequence[str], messages: Messages) -> None:
     from limpet.scripts.login import Login
 
     startLogging(messages)
-    reactor = getReactor()
+    reactor = commandReactor()
     login = Login(reactor, config, invocation, messages)
     login.finished.addCallback(leave)
     reactor.callWhenRunning(login.start)

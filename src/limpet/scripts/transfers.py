@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from limpet._reactor import getReactor
 from limpet.client.askpass import askpassOf
 from limpet.client.config import ClientConfig, loadClientConfig
 from limpet.client.connecting import ClientConnection, connect
@@ -27,6 +26,7 @@ from limpet.client.names import systemLookUp
 from limpet.client.sharing import Master, SharingFailed
 from limpet.client.terminal import TerminalInterface
 from limpet.scripts.messages import Loudness, Messages, startLogging
+from limpet.scripts.reactors import commandReactor
 from limpet.scripts.reactorthread import ReactorThread
 from limpet.scripts.standard import leave
 from limpet.scripts.transferoptions import Place, Transfer, Usage
@@ -57,7 +57,7 @@ class Transfers:
     def __init__(self, transfer: Transfer) -> None:
         self.transfer = transfer
         self.messages = Messages()
-        self.thread = ReactorThread(getReactor())
+        self.thread = ReactorThread(commandReactor())
         self.meter: Any = None
         if sys.stdout.isatty() and not transfer.quiet and transfer.batch is None:
             # Loaded only where it is seen: it takes a tenth of a second.
