@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -206,7 +207,7 @@ class _Session:
         self._environment: dict[str, str] = {}
         self._terminal: Terminal | None = None
         self._program: Program | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[int] | None = None
         self._signal: int | None = None
 
     def setEnv(self, name: bytes, value: bytes) -> None:
@@ -232,16 +233,29 @@ class _Session:
         self._program = program
         process.makeConnection(wrapProtocol(_Input(program._input)))
         process.registerProducer(program, True)
-        self._task = asyncio.get_running_loop().create_task(self._run(program, process))
+        self._task = asyncio.get_running_loop().create_task(self._play(program))
+        # A task that is cancelled before its first step tells nobody else of its end.
+        self._task.add_done_callback(partial(self._ended, process))
 
-    async def _run(self, program: Program, process: Any) -> None:
+    async def _play(self, program: Program) -> int:
         try:
-            ended = ProcessTerminated(await self._handle(program) or 0)
-        except asyncio.CancelledError:
+            return await self._handle(program) or 0
+        except SystemExit as exit:
+            # It would end the loop, and with it everybody's sessions.
+            if exit.code is None or isinstance(exit.code, int):
+                return exit.code or 0
+            program.write_error(f"{exit.code}\n".encode("utf-8", "backslashreplace"))
+            return FAILED
+
+    def _ended(self, process: Any, task: asyncio.Task[int]) -> None:
+        if task.cancelled():
             ended = ProcessTerminated(None if self._signal else FAILED, self._signal)
-        except Exception:  # noqa: BLE001 a program may raise anything, and ends by it alone
-            self._log.failure("the program of a session failed")
+        elif (error := task.exception()) is not None:
+            # A program may raise anything, and ends by it alone.
+            self._log.failure("the program of a session failed", Failure(error))
             ended = ProcessTerminated(FAILED)
+        else:
+            ended = ProcessTerminated(task.result())
         process.unregisterProducer()
         process.processEnded(Failure(ended))
 
@@ -272,8 +286,8 @@ def sessions(handle: Callable[[Program], Coroutine[Any, Any, int | None]]) -> Ca
 
     Args:
         handle: A coroutine function. It gets the `Program`, and what it returns is the exit status,
-            None being 0. Where it raises, that is logged and the status is 1. It is cancelled when
-            the client goes, or sends a signal.
+            None being 0. `sys.exit` ends it alone, too. Where it raises, that is logged and the
+            status is 1. It is cancelled when the client goes, or sends a signal.
     """
     return lambda user: _Session(handle, user)
 

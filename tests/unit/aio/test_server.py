@@ -24,11 +24,13 @@ from limpet.avatar import ConchUser
 from limpet.checkers import SSHPublicKeyChecker
 from limpet.files.filesystem import ConfinedFiles
 from limpet.interfaces import IConchUser, ISession, ISFTPServer
+from limpet.ssh.channel import SSHChannel
 from limpet.ssh.factory import SSHFactory
 from limpet.ssh.filetransfer import FileTransferServer
 from limpet.ssh.keys import Key
 from limpet.ssh.session import SSHSession
 from limpet.unix.filetransfer import SFTPServerForUnixConchUser
+from limpet.wire.fields import NS
 from tests.pair.stack import HOST_KEY
 
 SECONDS = 20.0
@@ -192,6 +194,53 @@ def test_itIsCancelledByASignalAndWhenTheClientGoes(tmp_path: Path) -> None:
         return ending.exit_signal
 
     assert serving(handle, tmp_path, use) == "TERM"
+
+
+def test_aSignalThatComesWithTheCommandEndsIt(tmp_path: Path) -> None:
+    """It comes before the program's first step, in which nobody would be there to tell the end."""
+
+    class Hasty(SSHChannel):
+        name = b"session"
+
+        def channelOpen(self, specificData: bytes) -> None:
+            self.conn.sendRequest(self, b"exec", NS(b"wait"))
+            self.conn.sendRequest(self, b"signal", NS(b"TERM"))
+
+        def request_exit_signal(self, data: bytes) -> bool:
+            ended.append(data)
+            return True
+
+        def closed(self) -> None:
+            ended.append(b"closed")
+
+    ended: list[bytes] = []
+
+    async def use(client: Any) -> Any:
+        first = await client.start("wait")
+        first.twisted.channel.conn.openChannel(Hasty())
+        while b"closed" not in ended:
+            await asyncio.sleep(0)
+        return ended[0]
+
+    assert serving(play, tmp_path, use).startswith(NS(b"TERM"))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(None, (0, b"")), (3, (3, b"")), ("no such thing", (1, b"no such thing\n"))]
+)
+def test_aProgramThatExitsEndsAlone(tmp_path: Path, code: Any, said: tuple[int, bytes]) -> None:
+    """`argparse` does, where a client's words are not what it wants: the server goes on."""
+
+    async def handle(program: Program) -> int | None:
+        if program.command == "exit":
+            sys.exit(code)
+        return await play(program)
+
+    async def use(client: Any) -> Any:
+        ended = await client.run("exit")
+        return (ended.exit_status, ended.stderr), (await client.run("both")).exit_status
+
+    assert serving(handle, tmp_path, use) == (said, 7)
 
 
 def test_theTerminalAndTheVariables(tmp_path: Path) -> None:
