@@ -65,7 +65,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 class Bench:
     """All figures of one call, gathered run by run."""
 
-    def __init__(self, options: argparse.Namespace, work: Workplace, servers: list[Server]) -> None:
+    def __init__(
+        self, options: argparse.Namespace, work: Workplace, servers: list[Server], memory: Path
+    ) -> None:
         self.options, self.work, self.servers = options, work, servers
         self.cpuPerGigabyte: dict[str, dict[str, list[float]]] = defaultdict(dict)
         self.megabytesPerSecond: dict[str, dict[str, list[float]]] = defaultdict(dict)
@@ -85,7 +87,7 @@ class Bench:
         self.fileClientRate: dict[str, dict[str, list[float]]] = defaultdict(dict)
         self.file = work.directory / "data"
         self._makeFile()
-        self.small = files.makeSmallFiles(work.directory, options.files)
+        self.small = files.makeSmallFiles(memory, options.files)
 
     def _makeFile(self) -> None:
         block = bytes(range(256)) * (MEBIBYTE // 256)
@@ -268,11 +270,14 @@ def say(line: str) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(arguments)
-    with tempfile.TemporaryDirectory(prefix="limpet-bench-") as directory:
+    with (
+        tempfile.TemporaryDirectory(prefix="limpet-bench-") as directory,
+        tempfile.TemporaryDirectory(prefix="limpet-bench-", dir=files.quickDirectory()) as memory,
+    ):
         work = Workplace(Path(directory))
         servers = startAll(options.servers, work)
         try:
-            bench = Bench(options, work, servers)
+            bench = Bench(options, work, servers, Path(memory))
             for number in range(options.runs):
                 bench.run(number)
         finally:

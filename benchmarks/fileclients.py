@@ -78,7 +78,7 @@ def transfer(
     Raises:
         RuntimeError: What came of it is not what it was made from.
     """
-    target = work.directory / "copy"
+    target = source.parent / "copy"
     recursive = "-R " if source.is_dir() else ""
     try:
         cost = session(work, server, client, suite, f"{direction} {recursive}{source} {target}")
