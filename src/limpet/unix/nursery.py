@@ -15,6 +15,7 @@ import errno
 import itertools
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -185,7 +186,9 @@ class Nursery:
         """It does not fork any more: its sessions end, and the next one gets another."""
         if self._process is not None:
             self._log.error("the process that forks sftp workers does not answer; it is killed")
-            self._process.kill()
+            # Not by Popen, which would reap it if it has just ended; `_Reaping` does that.
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
 
     def _begin(self) -> socket.socket:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

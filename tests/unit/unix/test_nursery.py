@@ -324,3 +324,18 @@ def test_m8_a_nursery_without_descriptors_leaves_no_worker_behind(
     driver.until(lambda: len(os.listdir(place / "fd")) == 4, "the end of the others")
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
     answered(driver, begin(driver, nursery))
+
+
+def test_a_fork_that_is_refused_ends_that_session_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    before = openDescriptors()
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with here, there, open(os.devnull) as nothing, monkeypatch.context() as full:
+        full.setattr(os, "fork", refuse)
+        socket.send_fds(here, [b"start\0001\0home=/"], [nothing.fileno(), nothing.fileno()])
+        here.shutdown(socket.SHUT_WR)
+        assert forking.Nursery(there).run() == 0
+        assert here.recv(100) == b"failed\0001\00011"
+    assert openDescriptors() <= before
