@@ -59,10 +59,10 @@ class SSHFactory(protocol.Factory):
         Raises:
             ConchError: There is no host key.
         """
-        if not hasattr(self, "publicKeys"):
-            self.publicKeys = self.getPublicKeys()
         if not hasattr(self, "privateKeys"):
             self.privateKeys = self.getPrivateKeys()
+        if not hasattr(self, "publicKeys"):
+            self.publicKeys = self.getPublicKeys()
         if not self.publicKeys or not self.privateKeys:
             raise ConchError("no host keys, failing")
         if not hasattr(self, "primes"):
@@ -100,8 +100,8 @@ class SSHFactory(protocol.Factory):
         return transport
 
     def getPublicKeys(self) -> dict[bytes, Any]:
-        """The public host keys: key type to `Key`. To be overridden where none are set."""
-        raise NotImplementedError("getPublicKeys unimplemented")
+        """The public host keys: key type to `Key`. Where none are set, those of `privateKeys`."""
+        return {name: key.public() for name, key in self.privateKeys.items()}
 
     def getPrivateKeys(self) -> dict[bytes, Any]:
         """The private host keys: key type to `Key`. To be overridden where none are set."""

@@ -43,6 +43,13 @@ def test_keysComeFromTheMethodsWhereNoneAreSet() -> None:
     assert factory.primes is None
 
 
+def test_publicKeysAreThoseOfThePrivateOnesWhereNoneAreSet() -> None:
+    factory = SSHFactory()
+    factory.privateKeys = {b"ssh-ed25519": ED25519, b"ssh-rsa": RSA}
+    factory.startFactory()
+    assert factory.publicKeys == {b"ssh-ed25519": ED25519.public(), b"ssh-rsa": RSA.public()}
+
+
 def test_offersOnlyWhatItsKeysCanSign() -> None:
     transport = factoryWith(ED25519).buildProtocol(None)
     assert transport.supportedPublicKeys == [b"ssh-ed25519"]
