@@ -241,7 +241,7 @@ class SSHAgentForwardingChannel(SSHChannel):
             try:
                 message = self._frames.next()
             except WireError as error:
-                self._log.info("a forwarded agent was cut off: {error}", error=error)
+                self._log.info("a forwarded agent was cut off: {error}", error=str(error))
                 self.loseConnection()
                 return
             if message is None:

@@ -135,8 +135,10 @@ class SSHChannel:
         return self.__bytes__().decode("utf-8", "backslashreplace")
 
     def __bytes__(self) -> bytes:
+        # An application may have called its type a text, which goes to the wire all the same.
+        name: Any = b"None" if self.name is None else self.name
         return b"<SSHChannel %b (lw %d rw %d)>" % (
-            b"None" if self.name is None else self.name,
+            name.encode() if isinstance(name, str) else name,
             self.localWindowLeft,
             self.remoteWindowLeft,
         )
@@ -184,7 +186,7 @@ class SSHChannel:
         Args:
             specificData: What the peer's request or confirmation carries for the type.
         """
-        self._log.debug("channel {channel} open", channel=self)
+        self._log.debug("channel {channel} open", channel=str(self))
 
     def openFailed(self, reason: Any) -> None:
         """The channel does not come about.
@@ -193,7 +195,9 @@ class SSHChannel:
             reason: A `ConchError` (words of the peer as bytes, reason `OPEN_*`) or a
                 `ConnectionLost`.
         """
-        self._log.debug("channel {channel} not opened: {reason!r}", channel=self, reason=reason)
+        self._log.debug(
+            "channel {channel} not opened: {reason}", channel=str(self), reason=repr(reason)
+        )
 
     def requestReceived(self, requestType: bytes, data: bytes) -> Any:
         """The peer asks for something on this channel: `request_<type>(data)` decides.
@@ -220,7 +224,7 @@ class SSHChannel:
 
     def eofReceived(self) -> None:
         """The peer sends no more data. Called once; the channel stays open the other way."""
-        self._log.debug("channel {channel}: end of input", channel=self)
+        self._log.debug("channel {channel}: end of input", channel=str(self))
 
     def closeReceived(self) -> None:
         """The peer closes the channel. Our CLOSE follows in any case when this returns."""
@@ -228,7 +232,7 @@ class SSHChannel:
 
     def closed(self) -> None:
         """The channel is closed both ways, or the connection is gone. Called once, as the last."""
-        self._log.debug("channel {channel} closed", channel=self)
+        self._log.debug("channel {channel} closed", channel=str(self))
 
     def stopWriting(self) -> None:
         """Output begins to wait: better write nothing until `startWriting`."""

@@ -508,7 +508,7 @@ class SSHConnection(SSHService):
             if not channel.localClosed:
                 channel.channelOpen(data)
         except Exception:  # noqa: BLE001 its bug ends the channel, which is confirmed
-            self._log.failure("channel {channel} failed as it opened", channel=channel)
+            self._log.failure("channel {channel} failed as it opened", channel=str(channel))
             channel.dropOutput()
             self.sendClose(channel)
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
+from twisted.logger import formatEvent, globalLogPublisher
 from zope.interface.verify import verifyObject
 
 from limpet.core.windows import MAX_PIECE
+from limpet.error import ConchError
 from limpet.ssh.channel import HOLD_REPLY, HOLD_TRANSPORT, SSHChannel, _methodFor
 from tests.unit.ssh.doubles import RecordingChannel, RecordingConnection, opened, started
 
@@ -33,6 +35,30 @@ class PushProducer:
 
     def stopProducing(self) -> None:
         self.calls.append("stop")
+
+
+def test_what_is_logged_of_a_channel_keeps_it_in_no_memory() -> None:
+    """Twisted keeps the last 65,536 events of a program that has not begun to log."""
+    events: list[dict[str, Any]] = []
+    channel = SSHChannel()
+    name: Any = "text"
+    channel.name = name
+    reason = ConchError("no")
+    globalLogPublisher.addObserver(events.append)
+    try:
+        channel.channelOpen(b"")
+        channel.openFailed(reason)
+        channel.eofReceived()
+        channel.closed()
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    assert [formatEvent(event) for event in events] == [
+        "channel <SSHChannel text (lw 131072 rw 0)> open",
+        f"channel <SSHChannel text (lw 131072 rw 0)> not opened: {reason!r}",
+        "channel <SSHChannel text (lw 131072 rw 0)>: end of input",
+        "channel <SSHChannel text (lw 131072 rw 0)> closed",
+    ]
+    assert not any(kept is channel or kept is reason for e in events for kept in e.values())
 
 
 class TestWriting:

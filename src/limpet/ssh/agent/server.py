@@ -107,7 +107,7 @@ class SSHAgentServer(Protocol):
         try:
             self._answerWaiting()
         except WireError as error:
-            self._log.info("an agent's client was cut off: {error}", error=error)
+            self._log.info("an agent's client was cut off: {error}", error=str(error))
             self._isOver = True
             self._frames.clear()
             if self.transport is not None:

@@ -275,7 +275,7 @@ class SSHConnectForwardingChannel(SSHChannel):
     def _close(self, reason: Any) -> None:
         """The connection could not be made."""
         self._log.debug(
-            "no connection to {hostport}: {reason}", hostport=self.hostport, reason=reason
+            "no connection to {hostport}: {reason}", hostport=self.hostport, reason=str(reason)
         )
         self.loseConnection()
 
