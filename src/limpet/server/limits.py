@@ -9,6 +9,7 @@ Rule: what is kept is bounded, and what is refused costs next to nothing. Time i
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import random
 from collections import OrderedDict
@@ -17,6 +18,9 @@ from dataclasses import dataclass, field
 
 MAX_SOURCES = 65536
 """How many sources are remembered (sshd's PerSourcePenalties); the least recent is forgotten."""
+
+REMEMBERED_HOSTS = 256
+"""Of how many addresses it is remembered what source they count for (ours)."""
 
 IPV6_PREFIX = 64
 """What counts as one source of IPv6: less is one customer's own to vary (ours)."""
@@ -183,6 +187,8 @@ class Penalties:
         return end - now if isRefused and not wasRefused else 0.0
 
 
+# Each connection asks three times.
+@functools.lru_cache(maxsize=REMEMBERED_HOSTS)
 def sourceOf(host: str) -> str | None:
     """What counts as one source for the address `host`; None for this machine itself."""
     try:
