@@ -40,18 +40,19 @@ class PushProducer:
 def test_what_is_logged_of_a_channel_keeps_it_in_no_memory() -> None:
     """Twisted keeps the last 65,536 events of a program that has not begun to log."""
     events: list[dict[str, Any]] = []
+    keep: Any = events.append
     channel = SSHChannel()
     name: Any = "text"
     channel.name = name
     reason = ConchError("no")
-    globalLogPublisher.addObserver(events.append)
+    globalLogPublisher.addObserver(keep)
     try:
         channel.channelOpen(b"")
         channel.openFailed(reason)
         channel.eofReceived()
         channel.closed()
     finally:
-        globalLogPublisher.removeObserver(events.append)
+        globalLogPublisher.removeObserver(keep)
     assert [formatEvent(event) for event in events] == [
         "channel <SSHChannel text (lw 131072 rw 0)> open",
         f"channel <SSHChannel text (lw 131072 rw 0)> not opened: {reason!r}",
