@@ -507,16 +507,27 @@ class TestSockets:
         assert (tmp_path / "m").read_text() == "precious"
         assert b"is there already" in done.stderr
 
-    def test_the_connection_is_lost(self, sshd: Host, master: Path) -> None:
+    @pytest.mark.parametrize("whose", ["ssh", "limpet"])
+    def test_the_connection_is_lost(self, sshd: Host, master: Path, whose: str) -> None:
+        ours = limpetSsh(sshd, "-S", str(master))
         with subprocess.Popen(
-            [*sshCommand(master), "host", "echo on; echo $PPID; exec cat"],
+            [
+                *(sshCommand(master) if whose == "ssh" else ours),
+                "host",
+                "echo on; echo $PPID; exec cat",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(sshd),
         ) as process:
             assert process.stdout is not None
+            assert process.stderr is not None
             assert process.stdout.readline() == b"on\n"
             os.kill(int(process.stdout.readline()), signal.SIGKILL)
             assert process.wait(TIMEOUT_SECONDS) == 255
+            if whose == "limpet":
+                assert b"the shared connection to host was lost" in process.stderr.read()
         poll(lambda: not master.exists(), TIMEOUT_SECONDS, "the end of the master")
 
 

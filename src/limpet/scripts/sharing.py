@@ -91,6 +91,8 @@ def runShared(config: ClientConfig, invocation: Invocation, messages: Messages) 
             status = _waited(master, session, process, terminal, messages)
         if terminal is not None:
             messages.say(f"the shared connection to {config.host} is closed")
+        elif status is None:
+            messages.say(f"the shared connection to {config.host} was lost")
     except SharingFailed as failure:
         if master is not None:
             master.close()
