@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.servers import freePort
 from limpet.ssh.keys import Key, createKeyFiles
-from tests.conch.programs import Clients, environment, onLimpet, started
+from tests.conch.programs import Clients, environment, onLimpet, started, waitUntil
 
 SIZE = 1_000_000
 
@@ -39,9 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
         _make(directory, "create-node", node, "node", f"--introducer={furl}", door, *one)
         command = tahoe("run", "--allow-stdin-close", "node")
         with started(command, directory, web):
-            made = urllib.request.Request(f"http://127.0.0.1:{web}/uri?t=mkdir", method="POST")
-            with urllib.request.urlopen(made, timeout=60) as answer:
-                root = answer.read().decode()
+            root = _newDirectory(web)
         kind, blob = (directory / "userKey.pub").read_text().split()[:2]
         (directory / "node/private/accounts").write_text(f"ann {kind} {blob} {root}\n")
         with (directory / "node/tahoe.cfg").open("a") as settings:
@@ -51,8 +49,27 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
                 f"host_privkey_file = {directory}/hostKey\naccounts.file = private/accounts\n"
             )
         with started(command, directory, port) as program:
+            _newDirectory(web)
             yield Clients(port, "ann", directory, key=directory / "userKey")
             program.assertWell()
+
+
+def _newDirectory(web: int) -> str:
+    """Have the node make a directory, which it can once it has found a place to store it."""
+    made: list[str] = []
+
+    def succeeds() -> bool:
+        request = urllib.request.Request(f"http://127.0.0.1:{web}/uri?t=mkdir", method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                made.append(answer.read().decode())
+        except OSError:
+            # Refused, or "500 Internal Server Error": there is no storage yet.
+            return False
+        return True
+
+    waitUntil(succeeds, lambda: "the node stores nothing")
+    return made[0]
 
 
 def _make(directory: Path, command: str, port: int, name: str, *options: str) -> None:
