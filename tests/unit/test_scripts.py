@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,11 @@ import os, pathlib, pytest
 
 assert os.environ["CI"] == "true"
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(10))
 def test(number):
-    seen = pathlib.Path(f"seen{number}")
-    fails = number < int(os.environ["FAILING"])
-    if fails and (os.environ["AGAIN"] == "yes" or not seen.exists()):
+    name = pathlib.Path(__file__).stem
+    seen = pathlib.Path(f"seen-{name}-{number}")
+    if name in os.environ["FAILING"] and (os.environ["AGAIN"] == "yes" or not seen.exists()):
         seen.touch()
         raise AssertionError
 """
@@ -46,47 +47,67 @@ def test(number):
 @pytest.mark.parametrize(
     ("failing", "again", "lint", "status"),
     [
-        (0, "no", "true", 0),
-        (0, "no", "false", 1),
-        (3, "no", "true", 0),
-        (3, "yes", "true", 1),
-        # Too many to be chance.
-        (4, "no", "true", 1),
+        ("none", "no", "true", 0),
+        ("none", "no", "false", 1),
+        ("test_a", "no", "true", 0),
+        ("test_a", "yes", "true", 1),
+        # Too many, or too far apart, to be chance.
+        ("test_a test_b", "no", "true", 1),
         # No failure of a test: what could not be collected.
-        ("x", "no", "true", 2),
+        ("collection", "no", "true", 2),
     ],
 )
 def test_ci_runs_lint_and_tests_and_a_few_failed_ones_again(
-    tmp_path: Path, failing: int | str, again: str, lint: str, status: int
+    tmp_path: Path, failing: str, again: str, lint: str, status: int
 ) -> None:
-    for name, text in {
+    files = {
         "script/lint": f"#!/bin/sh\n{lint}\n",
-        "script/test": '#!/bin/sh\nexec .venv/bin/python -m pytest -q test_it.py "$@"\n',
-        "test_it.py": CI_TESTS if failing != "x" else "1 / 0\n",
+        "script/test": '#!/bin/sh\nexec .venv/bin/python -m pytest -q "$@"\n',
+        ".venv/bin/python": f'#!/bin/sh\nexec {sys.executable} "$@"\n',
+        "test_a.py": CI_TESTS,
+        "test_b.py": CI_TESTS if failing != "collection" else "1 / 0\n",
         "pytest.ini": "[pytest]\n",
-    }.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+    }
+    done = runCI(tmp_path, files, FAILING=failing, AGAIN=again)
+    assert done.returncode == status, done.stdout
+    named = "passed only when run once more" in done.stdout
+    assert named is (failing == "test_a" and again == "no")
+    if named:
+        assert done.stdout.rstrip().endswith("test_a.py::test[9]")
+
+
+@pytest.mark.parametrize(("count", "status"), [(3, 0), (4, 1)])
+def test_ci_takes_failures_in_three_files_for_chance(
+    tmp_path: Path, count: int, status: int
+) -> None:
+    text = CI_TESTS.replace("range(10)", "range(1)")
+    files = {
+        "script/lint": "#!/bin/sh\n",
+        "script/test": '#!/bin/sh\nexec .venv/bin/python -m pytest -q "$@"\n',
+        ".venv/bin/python": f'#!/bin/sh\nexec {sys.executable} "$@"\n',
+        "pytest.ini": "[pytest]\n",
+        **{f"test_{number}.py": text for number in range(count)},
+    }
+    names = " ".join(f"test_{number}" for number in range(count))
+    assert runCI(tmp_path, files, FAILING=names, AGAIN="no").returncode == status
+
+
+def runCI(place: Path, files: Mapping[str, str], **more: str) -> subprocess.CompletedProcess[str]:
+    """Run `.ci/run` in a project of these files."""
+    for name, text in files.items():
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         path.chmod(0o755)
-    (tmp_path / ".ci").mkdir()
-    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    python = tmp_path / ".venv" / "bin" / "python"
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
-    python.chmod(0o755)
-    done = subprocess.run(
-        [tmp_path / ".ci" / "run"],
-        env={"PATH": os.environ["PATH"], "FAILING": str(failing), "AGAIN": again},
+    (place / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", place / ".ci")
+    return subprocess.run(
+        [place / ".ci" / "run"],
+        env={"PATH": os.environ["PATH"], **more},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == status, done.stdout
-    named = "passed only when run once more" in done.stdout
-    assert named is (failing == 3 and again == "no")
-    if named:
-        assert done.stdout.rstrip().endswith("test_it.py::test[2]")
 
 
 def test_setup_names_a_part_that_it_does_not_know() -> None:
