@@ -260,8 +260,40 @@ class ChildInput:
         self.pending.append(memoryview(data)[written:])
         self.pendingBytes += size - written
 
+    def hold(self, data: bytes | memoryview) -> None:
+        """Keep `data` for `flush`, which has to follow."""
+        if self.fd < 0 or self.closing or not data:
+            return
+        self.pending.append(memoryview(data))
+        self.pendingBytes += len(data)
+
+    def flush(self) -> None:
+        """Write what was held, unless there is something that waits for room already."""
+        if self.fd < 0 or not self.pending or self.writing or self.rest is not None:
+            return
+        try:
+            written = os.writev(self.fd, self._firstPieces())
+        except (BlockingIOError, InterruptedError):
+            written = 0
+        except OSError:
+            # EPIPE, as in `write`.
+            self._startWriting()
+            return
+        self._drop(written)
+        if not self.pending:
+            if self.closing:
+                self.lost()
+        elif written and not self.isLarge and enlargePipe(self.fd):
+            self.isLarge = True
+            self._startWriting()
+        else:
+            self._writeLater()
+
+    def _firstPieces(self) -> list[memoryview]:
+        return [self.pending[index] for index in range(min(len(self.pending), WRITEV_PIECES))]
+
     def doWrite(self) -> None:
-        pieces = [self.pending[index] for index in range(min(len(self.pending), WRITEV_PIECES))]
+        pieces = self._firstPieces()
         if pieces:
             try:
                 written = os.writev(self.fd, pieces)

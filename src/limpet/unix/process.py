@@ -55,6 +55,9 @@ from limpet.descriptors import (
 HIGH_WATER = 65536
 """Pending stdin, in bytes, above which the producer is paused."""
 
+HELD_PIECE = 16384
+"""A piece of at least so many bytes waits for those that come with it; a smaller one is alone."""
+
 DRAIN_LIMIT = 1048576
 """How much is read from a terminal whose child has exited, in bytes; others may write to it on."""
 
@@ -118,6 +121,7 @@ class ChildProcess:
         self.gatherer = gatherer
         self._process = process
         self.isPaused = False
+        self._isHolding = False
         self._ended = False
         self._drained = 0
         self._reason: Failure | None = None
@@ -272,8 +276,27 @@ class ChildProcess:
     # IProcessTransport, ITransport and IConsumer: towards the child.
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write to stdin; what does not fit waits. Nothing happens once stdin is closed."""
+        """Write to stdin; what does not fit waits. Nothing happens once stdin is closed.
+
+        What one read of the connection brings goes in one call: the child is woken once for it.
+        """
+        if self._isHolding or (len(data) >= HELD_PIECE and self._heldWhileReading()):
+            self._input.hold(data)
+            return
         self._input.write(data)
+        self._pauseAboveHighWater()
+
+    def _heldWhileReading(self) -> bool:
+        whenRead = getattr(self.gatherer, "whenRead", None)
+        self._isHolding = whenRead is not None and whenRead(self._passOn)
+        return self._isHolding
+
+    def _passOn(self) -> None:
+        self._isHolding = False
+        self._input.flush()
+        self._pauseAboveHighWater()
+
+    def _pauseAboveHighWater(self) -> None:
         if self._input.pendingBytes > HIGH_WATER and self._producer is not None:
             if not self._producerPaused:
                 self._producerPaused = True

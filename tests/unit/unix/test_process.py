@@ -438,3 +438,76 @@ class TestTerminal:
         recorder.transport.resize(1, 1, 0, 0)
         recorder.transport.closeStdin()
         driver.untilEnd(recorder)
+
+
+class Reading:
+    """A transport in the middle of a read: what it is given to do waits for the read's end."""
+
+    def __init__(self) -> None:
+        self.isReading = True
+        self.actions: list[Any] = []
+
+    def gather(self) -> None: ...
+
+    def release(self) -> None: ...
+
+    def whenRead(self, action: Any) -> bool:
+        if self.isReading:
+            self.actions.append(action)
+        return self.isReading
+
+    def finish(self) -> None:
+        self.isReading = False
+        for action in self.actions:
+            action()
+
+
+def test_whatOneReadBringsIsWrittenAtOnce(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Reading()
+    recorder = driver.run("cat", gatherer=reading)
+    written: list[int] = []
+    real = os.writev
+
+    def writev(fd: int, pieces: Any) -> int:
+        written.append(len(pieces))
+        return real(fd, pieces)
+
+    monkeypatch.setattr(os, "writev", writev)
+    producer = Producer()
+    recorder.transport.registerProducer(producer, True)
+    pieces = [bytes([number]) * 20_000 for number in range(3)] + [b"small"]
+    for piece in pieces:
+        recorder.transport.write(piece)
+    assert written == []
+    # The end of the input comes with them.
+    recorder.transport.closeStdin()
+    reading.finish()
+    assert written == [4]
+    recorder.transport.write(b"too late")
+    driver.untilEnd(recorder)
+    assert recorder.out == b"".join(pieces)
+    assert "pause" not in producer.events
+
+
+def test_whatWasHeldAndDoesNotFitWaits(driver: Driver) -> None:
+    reading = Reading()
+    recorder = driver.run("sleep 0.2; cat", gatherer=reading)
+    pieces = [os.urandom(200_000) for _ in range(12)]
+    for piece in pieces:
+        recorder.transport.write(piece)
+    reading.finish()
+    assert recorder.transport._input.pendingBytes > HIGH_WATER
+    recorder.transport.write(b"the end")
+    recorder.transport.closeStdin()
+    driver.untilEnd(recorder)
+    assert recorder.out == b"".join(pieces) + b"the end"
+
+
+def test_aChildThatIsGoneGetsNothingOfWhatWasHeld(driver: Driver) -> None:
+    reading = Reading()
+    recorder = driver.run("exec 0<&-; sleep 0.2", gatherer=reading)
+    driver.until(lambda: "inLost" in recorder.events or recorder.transport._input.fd < 0)
+    recorder.transport.write(bytes(20_000))
+    reading.finish()
+    driver.untilEnd(recorder)
+    assert recorder.reason.check(error.ProcessDone)
